@@ -1,0 +1,19 @@
+//! Evaluation, run records, statistics and reports.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`embedder`] | the only door into evaluation: sentences in, embeddings out |
+//! | [`metrics`] | Spearman and its ceiling, Pearson, AUC, accuracy, alignment and uniformity of pairs |
+//! | [`tasks`] | data sets scored to named metrics (`lcqmc/test/spearman`) |
+//! | [`baselines`] | what can be had without training |
+//! | [`record`] | one directory per run, the only writer under `results/` |
+//! | [`stats`] | means over seeds, paired tests, bootstrap |
+//! | [`report`] | tables from recorded runs, spliced into documents |
+
+pub mod baselines;
+pub mod embedder;
+pub mod metrics;
+pub mod record;
+pub mod report;
+pub mod stats;
+pub mod tasks;

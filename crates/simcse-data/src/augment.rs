@@ -1,0 +1,291 @@
+//! Augmentations of token sequences: alternatives and additions to dropout as the only difference of views.
+
+use crate::error::{DataError, Result};
+use crate::shuffle::{below, shuffle, unit};
+use serde::{Deserialize, Serialize};
+use simcse_random::{ChaCha8Rng, Stream};
+
+/// How much of each augmentation; 0 turns one off. Applied in the order of the fields.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AugmentationConfig {
+    /// Share of the tokens that a crop cuts off, at both ends together, rounded down. In `[0, 1)`.
+    pub crop: f64,
+    /// Share of the tokens that one contiguous span takes out, rounded down. In `[0, 1)`.
+    pub span_deletion: f64,
+    /// Probability with which each token is deleted. In `[0, 1)`.
+    pub deletion: f64,
+    /// Word repetition of ESimCSE (Wu et al. 2022, eq. 2): of `N` tokens, a number uniform in
+    /// `[0, max(2, ⌊rate·N⌋)]`, drawn without replacement, is written twice. The paper's rate is 0.32.
+    pub repetition: f64,
+    /// Tokens are shuffled within windows of this many; 0 and 1 are off.
+    pub shuffle_window: usize,
+    /// Probability with which the whole sentence is shuffled. In `[0, 1]`.
+    pub full_shuffle: f64,
+}
+
+impl AugmentationConfig {
+    /// No augmentation at all.
+    pub const OFF: Self =
+        Self { crop: 0.0, span_deletion: 0.0, deletion: 0.0, repetition: 0.0, shuffle_window: 0, full_shuffle: 0.0 };
+
+    /// True if sequences come out as they went in.
+    pub fn is_off(&self) -> bool {
+        let window_is_off = self.shuffle_window < 2;
+        Self { shuffle_window: 0, ..*self } == Self::OFF && window_is_off
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`DataError::Config`] with the key that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let below_one = [
+            ("augmentation.crop", self.crop),
+            ("augmentation.span_deletion", self.span_deletion),
+            ("augmentation.deletion", self.deletion),
+            ("augmentation.repetition", self.repetition),
+        ];
+        for (key, value) in below_one {
+            if !(0.0..1.0).contains(&value) {
+                return Err(out_of_range(key, value, "[0, 1)"));
+            }
+        }
+        if !(0.0..=1.0).contains(&self.full_shuffle) {
+            return Err(out_of_range("augmentation.full_shuffle", self.full_shuffle, "[0, 1]"));
+        }
+        Ok(())
+    }
+}
+
+fn out_of_range(key: &'static str, value: f64, range: &str) -> DataError {
+    DataError::Config { key, problem: format!("{value} is out of range"), fix: format!("choose a value in {range}") }
+}
+
+/// A checked configuration with the ids that stay where they are.
+#[derive(Debug, Clone)]
+pub struct Augmenter {
+    config: AugmentationConfig,
+    special_ids: Vec<u32>,
+}
+
+impl Augmenter {
+    /// Leading and trailing tokens of `special_ids` (`[CLS]`, `[SEP]`) are never touched.
+    ///
+    /// # Errors
+    /// As [`AugmentationConfig::validate`].
+    pub fn new(config: AugmentationConfig, special_ids: &[u32]) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { config, special_ids: special_ids.to_vec() })
+    }
+
+    /// The augmented sequence, a function of `ids` and `stream` alone; make the stream from seed, step, view
+    /// and sentence. Never empty unless `ids` is. Repetition can make it longer by `max(2, ⌊rate·N⌋)` tokens:
+    /// leave that room below the encoder's largest position.
+    pub fn augment(&self, ids: &[u32], stream: Stream) -> Vec<u32> {
+        let is_special = |id: &&u32| self.special_ids.contains(id);
+        let front = ids.iter().take_while(is_special).count();
+        let back = ids[front..].iter().rev().take_while(is_special).count();
+        let (head, rest) = ids.split_at(front);
+        let (inner, tail) = rest.split_at(rest.len() - back);
+        let mut augmented = head.to_vec();
+        augmented.extend(self.augment_inner(inner.to_vec(), stream));
+        augmented.extend_from_slice(tail);
+        augmented
+    }
+
+    fn augment_inner(&self, mut ids: Vec<u32>, stream: Stream) -> Vec<u32> {
+        // Each augmentation has its own stream: turning one on leaves the draws of the others alone.
+        let rng = |name| stream.named(name).rng();
+        let config = &self.config;
+        if config.crop > 0.0 {
+            ids = crop(&ids, config.crop, &mut rng("crop"));
+        }
+        if config.span_deletion > 0.0 {
+            delete_span(&mut ids, config.span_deletion, &mut rng("span_deletion"));
+        }
+        if config.deletion > 0.0 {
+            ids = delete(&ids, config.deletion, &mut rng("deletion"));
+        }
+        if config.repetition > 0.0 {
+            ids = repeat(&ids, config.repetition, &mut rng("repetition"));
+        }
+        if config.shuffle_window > 1 {
+            let mut generator = rng("shuffle_window");
+            ids.chunks_mut(config.shuffle_window).for_each(|window| shuffle(window, &mut generator));
+        }
+        let mut generator = rng("full_shuffle");
+        if config.full_shuffle > 0.0 && unit(&mut generator) < config.full_shuffle {
+            shuffle(&mut ids, &mut generator);
+        }
+        ids
+    }
+}
+
+/// ⌊rate·length⌋; below `length` because the rate is below 1, so that a token is always left.
+fn share(length: usize, rate: f64) -> usize {
+    (length as f64 * rate) as usize
+}
+
+fn crop(ids: &[u32], rate: f64, rng: &mut ChaCha8Rng) -> Vec<u32> {
+    let cut = share(ids.len(), rate);
+    let start = below(rng, cut + 1);
+    ids[start..start + ids.len() - cut].to_vec()
+}
+
+fn delete_span(ids: &mut Vec<u32>, rate: f64, rng: &mut ChaCha8Rng) {
+    let length = share(ids.len(), rate);
+    let start = below(rng, ids.len() - length + 1);
+    ids.drain(start..start + length);
+}
+
+fn delete(ids: &[u32], rate: f64, rng: &mut ChaCha8Rng) -> Vec<u32> {
+    if ids.is_empty() {
+        return Vec::new();
+    }
+    let survivor = below(rng, ids.len());
+    let kept: Vec<u32> = ids.iter().copied().filter(|_| unit(rng) >= rate).collect();
+    if kept.is_empty() { vec![ids[survivor]] } else { kept }
+}
+
+fn repeat(ids: &[u32], rate: f64, rng: &mut ChaCha8Rng) -> Vec<u32> {
+    let most = share(ids.len(), rate).max(2);
+    let count = below(rng, most + 1).min(ids.len());
+    let mut places: Vec<usize> = (0..ids.len()).collect();
+    shuffle(&mut places, rng);
+    let mut doubled = vec![false; ids.len()];
+    places[..count].iter().for_each(|&place| doubled[place] = true);
+    let times = |double: bool| if double { 2 } else { 1 };
+    ids.iter().zip(doubled).flat_map(|(&id, double)| std::iter::repeat_n(id, times(double))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLS: u32 = 101;
+    const SEP: u32 = 102;
+
+    fn augmented(config: AugmentationConfig, ids: &[u32], number: u64) -> Vec<u32> {
+        let stream = Stream::from_seed(3).named("augment").fold(number);
+        Augmenter::new(config, &[CLS, SEP]).unwrap().augment(ids, stream)
+    }
+
+    fn is_subsequence(part: &[u32], whole: &[u32]) -> bool {
+        let mut rest = whole.iter();
+        part.iter().all(|id| rest.any(|other| other == id))
+    }
+
+    const EVERYTHING: AugmentationConfig = AugmentationConfig {
+        crop: 0.9,
+        span_deletion: 0.9,
+        deletion: 0.9,
+        repetition: 0.9,
+        shuffle_window: 3,
+        full_shuffle: 1.0,
+    };
+
+    #[test]
+    fn off_changes_nothing() {
+        let ids: Vec<u32> = (1..30).collect();
+        assert!(AugmentationConfig::OFF.is_off() && !EVERYTHING.is_off());
+        assert_eq!(augmented(AugmentationConfig::OFF, &ids, 0), ids);
+    }
+
+    #[test]
+    fn no_sentence_is_emptied_and_special_tokens_stay() {
+        for length in 1..12_u32 {
+            let ids: Vec<u32> = [CLS].into_iter().chain(1..=length).chain([SEP]).collect();
+            for number in 0..200 {
+                let result = augmented(EVERYTHING, &ids, number);
+                assert!(result.len() >= 3, "{result:?}");
+                assert_eq!((result[0], result[result.len() - 1]), (CLS, SEP));
+            }
+        }
+        assert_eq!(augmented(EVERYTHING, &[CLS, SEP], 0), [CLS, SEP]);
+        assert!(augmented(EVERYTHING, &[], 0).is_empty());
+    }
+
+    #[test]
+    fn same_stream_same_result_other_stream_other_result() {
+        let ids: Vec<u32> = (1..40).collect();
+        let config = AugmentationConfig { deletion: 0.3, ..AugmentationConfig::OFF };
+        assert_eq!(augmented(config, &ids, 1), augmented(config, &ids, 1));
+        assert_ne!(augmented(config, &ids, 1), augmented(config, &ids, 2));
+    }
+
+    #[test]
+    fn deletion_deletes_at_its_rate_and_keeps_the_order() {
+        let ids: Vec<u32> = (200..300).collect();
+        let config = AugmentationConfig { deletion: 0.2, ..AugmentationConfig::OFF };
+        let results: Vec<Vec<u32>> = (0..200).map(|number| augmented(config, &ids, number)).collect();
+        assert!(results.iter().all(|result| is_subsequence(result, &ids)));
+        let kept: usize = results.iter().map(Vec::len).sum();
+        // 20,000 tokens, p = 0.8: five standard deviations are 283.
+        assert!(kept.abs_diff(16_000) < 283, "{kept}");
+    }
+
+    #[test]
+    fn crop_and_span_take_exactly_their_share() {
+        let ids: Vec<u32> = (200..220).collect();
+        let crops = AugmentationConfig { crop: 0.25, ..AugmentationConfig::OFF };
+        let spans = AugmentationConfig { span_deletion: 0.25, ..AugmentationConfig::OFF };
+        let mut starts = std::collections::BTreeSet::new();
+        for number in 0..200 {
+            let cropped = augmented(crops, &ids, number);
+            assert_eq!((cropped.len(), cropped[14] - cropped[0]), (15, 14), "one contiguous piece");
+            starts.insert(cropped[0]);
+            let spanned = augmented(spans, &ids, number);
+            let gaps = spanned.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+            assert!(spanned.len() == 15 && gaps <= 1, "{spanned:?}");
+        }
+        assert_eq!(starts.len(), 6, "every start is possible");
+    }
+
+    /// The distribution of ESimCSE's `word_repetition` (`dup_len = randint(0, max(2, int(dup_rate * N)))`).
+    #[test]
+    fn repetition_doubles_zero_to_the_limit_uniformly() {
+        let config = AugmentationConfig { repetition: 0.32, ..AugmentationConfig::OFF };
+        for (length, most) in [(4_u32, 2), (10, 3), (20, 6)] {
+            let ids: Vec<u32> = (200..200 + length).collect();
+            let mut counts = vec![0_u32; most + 1];
+            for number in 0..4200 {
+                let mut result = augmented(config, &ids, number);
+                counts[result.len() - ids.len()] += 1;
+                result.dedup();
+                assert_eq!(result, ids, "repeats stand beside their word");
+            }
+            let expected = 4200 / (most as u32 + 1);
+            assert!(counts.iter().all(|count| count.abs_diff(expected) < 160), "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn local_shuffle_stays_in_its_windows() {
+        let ids: Vec<u32> = (200..220).collect();
+        let config = AugmentationConfig { shuffle_window: 4, ..AugmentationConfig::OFF };
+        let result = augmented(config, &ids, 0);
+        assert_ne!(result, ids);
+        for (window, original) in result.chunks(4).zip(ids.chunks(4)) {
+            let mut sorted = window.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, original);
+        }
+    }
+
+    #[test]
+    fn full_shuffle_happens_at_its_probability() {
+        let ids: Vec<u32> = (200..220).collect();
+        let config = AugmentationConfig { full_shuffle: 0.25, ..AugmentationConfig::OFF };
+        let shuffled = (0..1000).filter(|&number| augmented(config, &ids, number) != ids).count();
+        assert!(shuffled.abs_diff(250) < 69, "{shuffled}");
+    }
+
+    #[test]
+    fn rates_out_of_range_name_their_key() {
+        let config = AugmentationConfig { deletion: 1.0, ..AugmentationConfig::OFF };
+        let error = Augmenter::new(config, &[]).unwrap_err().to_string();
+        assert_eq!(error, "augmentation.deletion: 1 is out of range; fix: choose a value in [0, 1)");
+        assert!(AugmentationConfig { crop: f64::NAN, ..AugmentationConfig::OFF }.validate().is_err());
+    }
+}

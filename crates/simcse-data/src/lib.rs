@@ -1,0 +1,53 @@
+//! From text files to ragged token batches; knows no tensor library.
+//!
+//! ```text
+//! DataSource ── load_pairs / load_triplets / load_nli / load_sentences ──► DataSet (rows + files + remarks)
+//!                                     │
+//!                        Corpus (unique sentences, test text removed)
+//!                                     │ SentenceTokenizer          BatchSampler (which rows)   Augmenter
+//!                                     ▼                                 ▼                        ▼
+//!                              Tokenized sequences ───────────────► TokenBatch (ids + offsets, views known)
+//! ```
+//! Every reader survives the traps of published copies (CRLF, byte order marks, stray quotes, extra
+//! columns) and says what it dropped; what it cannot read is an error with file, line and mend.
+
+mod augment;
+mod batch;
+pub mod catalog;
+mod corpus;
+mod error;
+mod files;
+pub mod formats;
+mod hub;
+mod load;
+mod manifest;
+mod nli;
+mod pretrained;
+mod rows;
+pub mod sample;
+mod sampler;
+mod shuffle;
+mod source;
+mod text;
+mod tokenize;
+mod vocabulary;
+
+pub use augment::{AugmentationConfig, Augmenter};
+pub use batch::TokenBatch;
+pub use corpus::{Corpus, CorpusConfig, CorpusReport, RemovedSentences, SourceCount};
+pub use error::{DataError, Result};
+pub use files::write_whole;
+pub use hub::HubOptions;
+pub use load::{
+    DataSet, NliSet, PairSet, SentenceSet, SourceName, Subset, TripletSet, load_nli, load_pairs, load_sentences,
+    load_triplets,
+};
+pub use manifest::{DataManifest, EvaluationRecord, LengthBin, Overlap, length_histogram, overlap};
+pub use nli::{TripletOptions, triplets_from_nli};
+pub use pretrained::PretrainedTokenizer;
+pub use rows::{NliLabel, NliPair, ScoredPair, Split, Triplet};
+pub use sampler::{BatchSampler, LastBatch, Position, SampledBatch};
+pub use source::{DataSource, FileRecord, Origin};
+pub use text::sentence_key;
+pub use tokenize::{Encoded, SentenceTokenizer, Tokenized};
+pub use vocabulary::{TokenUnit, Vocabulary, VocabularyConfig};

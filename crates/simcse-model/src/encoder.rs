@@ -1,0 +1,65 @@
+//! The contract between encoders and everything above them.
+
+use candle_core::{Result, Tensor};
+use simcse_data::TokenBatch;
+use simcse_ops::dropout::DropoutMasks;
+use simcse_random::Stream;
+
+use crate::ParameterSet;
+
+/// Maps a ragged batch of token ids to sentence embeddings.
+pub trait SentenceEncoder: Send + Sync {
+    /// Size `D` of an embedding.
+    fn embedding_size(&self) -> usize;
+
+    /// Embeddings `[rows, D]` of the rows of `batch`, not normalised.
+    ///
+    /// In [`Mode::Evaluate`] the embedding of a row depends on that row alone. Fails when a token id lies
+    /// outside the vocabulary.
+    fn forward(&self, batch: &TokenBatch, mode: Mode) -> Result<Tensor>;
+
+    /// The trainable parameters.
+    fn parameters(&self) -> &ParameterSet;
+}
+
+/// Whether dropout acts. Training without a stream of masks cannot be written.
+#[derive(Debug, Clone, Copy)]
+pub enum Mode {
+    /// Dropout on, with the masks of this stream.
+    Train(DropoutStream),
+    /// Dropout off.
+    Evaluate,
+}
+
+impl Mode {
+    /// The masks of one dropout site for a batch; `None` where dropout does not act.
+    ///
+    /// `site` names the place in the network and must be unique within the encoder.
+    pub fn masks(self, site: &str, rate: f64, batch: &TokenBatch) -> Result<Option<DropoutMasks>> {
+        match self {
+            Self::Train(stream) if rate > 0.0 => stream.masks(site, rate, batch).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The dropout masks of one training step: mask = f(seed, step, site, view, sentence, position).
+///
+/// The position is counted within the sentence, so a mask does not depend on how sentences are batched.
+#[derive(Debug, Clone, Copy)]
+pub struct DropoutStream {
+    stream: Stream,
+}
+
+impl DropoutStream {
+    /// The masks of step number `step` of the run with this root stream.
+    pub fn new(run: Stream, step: u64) -> Self {
+        Self { stream: run.named("dropout").fold(step) }
+    }
+
+    fn masks(self, site: &str, rate: f64, batch: &TokenBatch) -> Result<DropoutMasks> {
+        let stream = self.stream.named(site);
+        let key = |(&view, &sentence): (&u32, &u32)| stream.fold(view.into()).fold(sentence.into()).key();
+        DropoutMasks::new(rate as f32, batch.view().iter().zip(batch.sentence()).map(key).collect())
+    }
+}

@@ -1,0 +1,88 @@
+//! Table lookup with dropout, for ragged batches.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::Segments;
+use crate::dropout::DropoutMasks;
+use crate::simd::Level;
+use crate::tensors::{values, with_values};
+
+/// Rows of `table` `[V, E]` for the tokens `ids` (length `T`), under dropout where `masks` are given: `[T, E]`.
+///
+/// The mask position of element `e` of the `t`-th token of a sentence is `t · E + e`. The gradient of the
+/// table is dense. Fails when an id is not below `V`, or ids, segments and masks disagree on their counts.
+pub fn embedding(
+    table: &Tensor,
+    ids: &[u32],
+    segments: &Segments,
+    masks: Option<&DropoutMasks>,
+) -> Result<Tensor> {
+    let (vocabulary_size, embedding_size) = table.dims2()?;
+    if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary_size) {
+        bail!("embedding: token id {id} in a vocabulary of {vocabulary_size}");
+    }
+    if ids.len() != segments.tokens() {
+        bail!("embedding: {} ids, but the segments hold {} tokens", ids.len(), segments.tokens());
+    }
+    if let Some(masks) = masks.filter(|masks| masks.rows() != segments.len()) {
+        bail!("embedding: {} dropout masks for {} sentences", masks.rows(), segments.len());
+    }
+    let op = Embedding { ids: ids.into(), segments: segments.clone(), masks: masks.cloned(), embedding_size };
+    table.contiguous()?.apply_op1(op)
+}
+
+struct Embedding {
+    ids: Arc<[u32]>,
+    segments: Segments,
+    masks: Option<DropoutMasks>,
+    embedding_size: usize,
+}
+
+impl Embedding {
+    /// Multiplies the tokens `[T, E]` by their masks.
+    fn apply_masks(&self, tokens: &mut [f32]) {
+        let Some(masks) = &self.masks else { return };
+        let mut rest = tokens;
+        let mut sentences = Vec::with_capacity(self.segments.len());
+        for sentence in 0..self.segments.len() {
+            let (head, tail) = rest.split_at_mut(self.segments.range(sentence).len() * self.embedding_size);
+            sentences.push(head);
+            rest = tail;
+        }
+        let level = Level::current();
+        sentences.into_par_iter().enumerate().for_each(|(row, values)| masks.apply(level, row, 0, values));
+    }
+}
+
+impl CustomOp1 for Embedding {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let table = values(self.name(), storage, layout)?;
+        let size = self.embedding_size;
+        let mut tokens = Vec::with_capacity(self.ids.len() * size);
+        for &id in self.ids.iter() {
+            tokens.extend_from_slice(&table[id as usize * size..(id as usize + 1) * size]);
+        }
+        self.apply_masks(&mut tokens);
+        Ok((CpuStorage::F32(tokens), Shape::from((self.ids.len(), size))))
+    }
+
+    fn bwd(&self, table: &Tensor, _output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let size = self.embedding_size;
+        let mut tokens = with_values(gradient, |gradient| Ok(gradient.to_vec()))?;
+        self.apply_masks(&mut tokens);
+        let mut result = vec![0.0; table.elem_count()];
+        // One thread: a few thousand short additions, and the same order everywhere.
+        for (&id, token) in self.ids.iter().zip(tokens.chunks(size)) {
+            let row = &mut result[id as usize * size..(id as usize + 1) * size];
+            row.iter_mut().zip(token).for_each(|(sum, value)| *sum += value);
+        }
+        Ok(Some(Tensor::from_vec(result, table.shape(), table.device())?))
+    }
+}

@@ -1,0 +1,145 @@
+//! The exact state of a run in one file.
+//!
+//! A safetensors file with `parameter/<name>`, `first_moment/<name>`, `second_moment/<name>` and, once
+//! there is a best dev score, `best/<name>`; the rest of the state is JSON in its metadata. It is written
+//! to a temporary file and renamed, so a crash or a full disk leaves the previous one.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde::{Deserialize, Serialize};
+use simcse_model::ParameterSet;
+
+use crate::health::Health;
+use crate::optimizer::{AdamW, Moments};
+use crate::{Result, TrainError};
+
+const STATE: &str = "state";
+
+/// What a checkpoint holds beside tensors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Hash of configuration, seed and data: a checkpoint continues only the run that wrote it.
+    pub fingerprint: String,
+    /// Steps done.
+    pub step: u64,
+    /// Best dev score so far and the step after which it was measured.
+    pub best: Option<Best>,
+    /// Measurements since the best one.
+    pub without_improvement: u64,
+    /// The health checks' memory.
+    pub health: Health,
+    /// Seconds trained so far, over all parts of the run.
+    pub seconds: f64,
+}
+
+/// A dev score and its step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Steps done when it was measured.
+    pub step: u64,
+    /// The score.
+    pub score: f64,
+}
+
+/// Writes the checkpoint whole or not at all.
+pub fn save(
+    path: &Path,
+    state: &State,
+    parameters: &ParameterSet,
+    best: Option<&[Tensor]>,
+    optimizer: &AdamW,
+) -> Result<()> {
+    let mut tensors: Vec<(String, Vec<f32>, Vec<usize>)> = Vec::new();
+    for (index, (name, variable)) in parameters.iter().enumerate() {
+        let shape = variable.dims().to_vec();
+        tensors.push((format!("parameter/{name}"), variable.flatten_all()?.to_vec1()?, shape.clone()));
+        if let Some(best) = best {
+            tensors.push((format!("best/{name}"), best[index].flatten_all()?.to_vec1()?, shape));
+        }
+    }
+    for (name, moments) in optimizer.moments() {
+        let shape = vec![moments.first.len()];
+        tensors.push((format!("first_moment/{name}"), moments.first.clone(), shape.clone()));
+        tensors.push((format!("second_moment/{name}"), moments.second.clone(), shape));
+    }
+    write(path, state, &tensors).map_err(|error| TrainError::Checkpoint {
+        path: path.to_owned(),
+        problem: format!(
+            "cannot be written: {error:#}; fix: make room or choose another --out; an older one is intact"
+        ),
+    })
+}
+
+fn write(path: &Path, state: &State, tensors: &[(String, Vec<f32>, Vec<usize>)]) -> anyhow::Result<()> {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, values, _)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
+        .collect();
+    let views = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, _, shape), bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let metadata = HashMap::from([(STATE.to_owned(), serde_json::to_string(state)?)]);
+    let bytes = safetensors::serialize(views, Some(metadata))?;
+    simcse_data::write_whole(path, &bytes)?;
+    Ok(())
+}
+
+/// Reads a checkpoint back into parameters and optimiser. Returns its state and the best parameters.
+///
+/// Fails, and says how to mend it, when the file is cut short, is no checkpoint, or was written by a run
+/// with another `fingerprint`.
+pub fn load(
+    path: &Path,
+    fingerprint: &str,
+    parameters: &ParameterSet,
+    optimizer: &mut AdamW,
+) -> Result<(State, Option<Vec<Tensor>>)> {
+    let fail = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
+    let bytes = std::fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
+    let broken = |error: &dyn std::fmt::Display| {
+        fail(format!("is broken or cut short ({error}); fix: delete it to begin the run anew"))
+    };
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(&error))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| broken(&error))?;
+    let text = metadata.metadata().as_ref().and_then(|all| all.get(STATE)).map_or("", String::as_str);
+    let state: State = serde_json::from_str(text).map_err(|error| broken(&error))?;
+    if state.fingerprint != fingerprint {
+        return Err(fail(
+            "was written by another configuration, seed or data; fix: delete it, or give another --out"
+                .to_owned(),
+        ));
+    }
+    let values = |name: String| -> Result<Vec<f32>> {
+        let view = file.tensor(&name).map_err(|error| broken(&format!("{name}: {error}")))?;
+        let (chunks, _) = view.data().as_chunks::<4>();
+        Ok(chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    };
+    let tensor = |kind: &str, name: &str, like: &Tensor| -> Result<Tensor> {
+        Tensor::from_vec(values(format!("{kind}/{name}"))?, like.shape(), &Device::Cpu)
+            .map_err(|error| broken(&error))
+    };
+    for (name, variable) in parameters.iter() {
+        variable.set(&tensor("parameter", name, variable)?)?;
+    }
+    optimizer.restore(state.step, |name| {
+        let (first, second) =
+            (values(format!("first_moment/{name}"))?, values(format!("second_moment/{name}"))?);
+        Ok(Moments { first, second })
+    })?;
+    let best = match state.best {
+        Some(_) => Some(
+            parameters
+                .iter()
+                .map(|(name, variable)| tensor("best", name, variable))
+                .collect::<Result<_>>()?,
+        ),
+        None => None,
+    };
+    Ok((state, best))
+}

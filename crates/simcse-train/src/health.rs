@@ -1,0 +1,132 @@
+//! Checks that stop a run which does not learn, and say why.
+//!
+//! All of these look fine in a loss curve that is not compared with anything (SimCSE's issue tracker is
+//! full of them): dropout that does not act, a graph that is cut, a collapse, a loss at the chance level.
+
+use serde::{Deserialize, Serialize};
+
+use crate::objective::Diagnostics;
+use crate::{Result, TrainError};
+
+/// The `[health]` section: what this experiment does on purpose.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthConfig {
+    /// Allows both views of a sentence to be equal (dropout 0 without augmentation, an ablation).
+    pub identical_views_allowed: bool,
+    /// Steps after which the loss must have left the chance level; 0: no check.
+    pub chance_level_steps: u64,
+}
+
+/// Cosine from which two embeddings count as the same one.
+const SAME: f64 = 1.0 - 1e-6;
+/// Mean cosine of unrelated sentences from which all embeddings count as alike.
+const COLLAPSED: f64 = 0.999;
+/// Share of the chance loss below which a loss has left the chance level.
+const LEFT_CHANCE: f64 = 0.98;
+/// Weight of the newest loss in the running mean.
+const NEWEST: f64 = 0.05;
+
+/// Watches the losses of a run. Part of the checkpoint: a resumed run judges as an unbroken one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Health {
+    config: HealthConfig,
+    running_loss: Option<f64>,
+    /// Steps in a row in which every positive was identical.
+    identical: u64,
+    /// Steps in a row in which all embeddings were alike.
+    collapsed: u64,
+}
+
+impl Health {
+    /// A fresh watch.
+    pub fn new(config: HealthConfig) -> Self {
+        Self { config, running_loss: None, identical: 0, collapsed: 0 }
+    }
+
+    /// Mean loss of about the last 20 steps.
+    pub fn running_loss(&self) -> Option<f64> {
+        self.running_loss
+    }
+
+    /// Judges step `step` (from 1). Fails with an explanation when the run does not learn.
+    pub fn check(&mut self, step: u64, loss: f64, seen: &Diagnostics) -> Result<()> {
+        let unhealthy = |finding: String| Err(TrainError::Unhealthy { step, finding });
+        if !loss.is_finite() {
+            return unhealthy(format!(
+                "the loss is {loss}: lower the learning rate, or raise the temperature; the last checkpoint is intact"
+            ));
+        }
+        let running = self.running_loss.map_or(loss, |mean| mean + NEWEST * (loss - mean));
+        self.running_loss = Some(running);
+        self.identical = if seen.positive_cosine >= SAME { self.identical + 1 } else { 0 };
+        self.collapsed = if seen.negative_cosine >= COLLAPSED { self.collapsed + 1 } else { 0 };
+        // One batch may be odd; three in a row are the rule.
+        if self.collapsed >= 3 {
+            return unhealthy(format!(
+                "all embeddings are alike (unrelated sentences at mean cosine {:.6}): the encoder has collapsed; \
+                 lower the learning rate, or look for a bias that drowns the input",
+                seen.negative_cosine
+            ));
+        }
+        if self.identical >= 3 && !self.config.identical_views_allowed {
+            return unhealthy(
+                "every positive is at cosine 1: both views are the same, so dropout does not act and nothing \
+                 can be learnt from the positives; set a dropout rate or an augmentation above 0, or say \
+                 health.identical_views_allowed = true if this is the experiment"
+                    .to_owned(),
+            );
+        }
+        let limit = self.config.chance_level_steps;
+        if limit > 0 && step >= limit && running > LEFT_CHANCE * seen.chance_loss {
+            return unhealthy(format!(
+                "the loss is still {running:.4}, a guess among the candidates gives {:.4}: nothing is learnt; \
+                 check the learning rate, the temperature and that the similarity is normalised",
+                seen.chance_loss
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FINE: Diagnostics =
+        Diagnostics { positive_cosine: 0.9, negative_cosine: 0.2, accuracy: 0.8, chance_loss: 4.0 };
+
+    fn health(identical_views_allowed: bool) -> Health {
+        Health::new(HealthConfig { identical_views_allowed, chance_level_steps: 10 })
+    }
+
+    /// Runs ten steps and gives the message of the first finding.
+    fn finding(mut health: Health, loss: f64, seen: Diagnostics) -> Option<String> {
+        (1..=10).find_map(|step| health.check(step, loss, &seen).err()).map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_run_that_learns_is_let_be() {
+        assert_eq!(finding(health(false), 1.0, FINE), None);
+    }
+
+    #[test]
+    fn each_way_of_not_learning_is_named() {
+        let cases = [
+            (f64::NAN, FINE, "loss is NaN"),
+            (1.0, Diagnostics { negative_cosine: 0.9999, ..FINE }, "all embeddings are alike"),
+            (1.0, Diagnostics { positive_cosine: 1.0, ..FINE }, "dropout does not act"),
+            (3.99, FINE, "nothing is learnt"),
+        ];
+        for (loss, seen, message) in cases {
+            let found = finding(health(false), loss, seen).unwrap_or_default();
+            assert!(found.contains(message), "{found:?} does not say {message:?}");
+        }
+    }
+
+    #[test]
+    fn equal_views_may_be_meant() {
+        let seen = Diagnostics { positive_cosine: 1.0, ..FINE };
+        assert_eq!(finding(health(true), 1.0, seen), None);
+    }
+}

@@ -1,0 +1,227 @@
+//! The training loop.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use candle_core::Tensor;
+use simcse_data::TokenBatch;
+use simcse_model::{DropoutStream, Mode, SentenceEncoder};
+use simcse_random::Stream;
+
+use crate::checkpoint::{self, Best, State};
+use crate::config::TrainConfig;
+use crate::health::{Health, HealthConfig};
+use crate::interrupt::Interrupt;
+use crate::objective::{Diagnostics, Objective};
+use crate::optimizer::AdamW;
+use crate::progress::Progress;
+use crate::{Result, TrainError};
+
+/// The sentences of one step.
+#[derive(Debug, Clone)]
+pub struct StepBatch {
+    /// Token ids, all views, view by view.
+    pub tokens: TokenBatch,
+    /// Number of sentences `B`.
+    pub sentences: usize,
+    /// For each sentence a number that equal texts share; a loss masks equal sentences by it.
+    pub groups: Vec<u32>,
+}
+
+/// Gives the batch of any step: a function of the step, so that a resumed run sees the same batches.
+pub trait BatchSource {
+    /// The batch of the step that has `step` steps before it.
+    fn batch(&mut self, step: u64) -> anyhow::Result<StepBatch>;
+}
+
+/// Follows a run: scores it on dev and writes it down.
+pub trait Observer {
+    /// The dev score of the encoder as it is; larger is better. Called before the first step (`step` 0),
+    /// every `evaluate_every` steps and after the last.
+    fn evaluate(&mut self, encoder: &dyn SentenceEncoder, step: u64) -> anyhow::Result<f64>;
+
+    /// One step is done.
+    fn on_step(&mut self, report: &StepReport) -> anyhow::Result<()>;
+
+    /// The run begins, or continues after `step` steps: what was written of later steps is void.
+    fn on_begin(&mut self, step: u64) -> anyhow::Result<()>;
+}
+
+/// What is known after one step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Steps done.
+    pub step: u64,
+    /// Mean loss of the batch.
+    pub loss: f64,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Global norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// What the loss saw.
+    pub diagnostics: Diagnostics,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outcome {
+    /// Steps done, fewer than configured after an early stop.
+    pub steps: u64,
+    /// The selected measurement on dev; its parameters are in the encoder now.
+    pub selected: Best,
+    /// Seconds spent in steps, without measurements on dev, over all parts of the run.
+    pub seconds: f64,
+}
+
+/// Everything that a run needs beside encoder, batches, loss and observer.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    /// The `[train]` section.
+    pub config: &'a TrainConfig,
+    /// The `[health]` section.
+    pub health: &'a HealthConfig,
+    /// Root of the run's random streams.
+    pub stream: Stream,
+    /// Where the checkpoint lies; an existing one is continued.
+    pub checkpoint: PathBuf,
+    /// Hash of configuration, seed and data.
+    pub fingerprint: String,
+    /// Raised by Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+impl Trainer<'_> {
+    /// Trains to the end, or to an early stop, and leaves the parameters that were best on dev in the
+    /// encoder. Among equal scores the earliest wins; the untrained encoder (step 0) is measured but
+    /// cannot be selected unless `steps` is 0.
+    ///
+    /// Fails on an unhealthy run, and with [`TrainError::Interrupted`] after Ctrl-C, when the checkpoint is
+    /// written. The checkpoint of a finished run is removed.
+    pub fn run(
+        &self,
+        encoder: &dyn SentenceEncoder,
+        batches: &mut dyn BatchSource,
+        objective: &dyn Objective,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome> {
+        let mut run = Run::begin(self, encoder)?;
+        observer.on_begin(run.state.step)?;
+        let mut progress = Progress::new("training", run.state.step, self.config.steps);
+        if run.state.step == 0 {
+            let score = observer.evaluate(encoder, 0)?;
+            progress.line(&format!("step 0 (untrained) · dev {score:.4}"));
+            if self.config.steps == 0 {
+                run.state.best = Some(Best { step: 0, score });
+            }
+        }
+        while run.state.step < self.config.steps && !run.stopped_early() {
+            let began = Instant::now();
+            let report = run.step(batches, objective)?;
+            run.state.seconds += began.elapsed().as_secs_f64();
+            observer.on_step(&report)?;
+            let step = run.state.step;
+            if step.is_multiple_of(self.config.evaluate_every) || step == self.config.steps {
+                let score = observer.evaluate(encoder, step)?;
+                run.consider(score)?;
+                progress.line(&format!("step {step} · loss {:.4} · dev {score:.4}", report.loss));
+            }
+            progress.set(step, &format!("loss {:.4}", report.loss));
+            if self.interrupt.is_raised() {
+                run.save()?;
+                return Err(TrainError::Interrupted { step });
+            }
+            if step.is_multiple_of(self.config.checkpoint_every) {
+                run.save()?;
+            }
+        }
+        run.finish()
+    }
+}
+
+/// A run under way.
+struct Run<'a> {
+    trainer: &'a Trainer<'a>,
+    encoder: &'a dyn SentenceEncoder,
+    optimizer: AdamW,
+    state: State,
+    best: Option<Vec<Tensor>>,
+}
+
+impl<'a> Run<'a> {
+    fn begin(trainer: &'a Trainer<'a>, encoder: &'a dyn SentenceEncoder) -> Result<Self> {
+        let mut optimizer = AdamW::new(trainer.config, encoder.parameters())?;
+        let (state, best) = if trainer.checkpoint.exists() {
+            checkpoint::load(&trainer.checkpoint, &trainer.fingerprint, encoder.parameters(), &mut optimizer)?
+        } else {
+            let state = State {
+                fingerprint: trainer.fingerprint.clone(),
+                step: 0,
+                best: None,
+                without_improvement: 0,
+                health: Health::new(trainer.health.clone()),
+                seconds: 0.0,
+            };
+            (state, None)
+        };
+        Ok(Self { trainer, encoder, optimizer, state, best })
+    }
+
+    fn step(&mut self, batches: &mut dyn BatchSource, objective: &dyn Objective) -> Result<StepReport> {
+        let Trainer { config, stream, .. } = *self.trainer;
+        let done = self.state.step;
+        let batch = batches.batch(done)?;
+        let mode = Mode::Train(DropoutStream::new(stream, done));
+        let embeddings = self.encoder.forward(&batch.tokens, mode)?;
+        let step_loss = objective.loss(&embeddings, &batch)?;
+        let loss = f64::from(step_loss.loss.to_scalar::<f32>()?);
+        self.state.health.check(done + 1, loss, &step_loss.diagnostics)?;
+        let gradients = step_loss.loss.backward()?;
+        let learning_rate =
+            config.learning_rate * config.schedule.factor(done, config.warmup_steps, config.steps);
+        let gradient_norm = self.optimizer.step(&gradients, learning_rate)?;
+        self.state.step += 1;
+        Ok(StepReport {
+            step: self.state.step,
+            loss,
+            learning_rate,
+            gradient_norm,
+            diagnostics: step_loss.diagnostics,
+        })
+    }
+
+    fn consider(&mut self, score: f64) -> Result<()> {
+        if self.state.best.is_none_or(|best| score > best.score) {
+            self.state.best = Some(Best { step: self.state.step, score });
+            self.best = Some(self.encoder.parameters().snapshot()?);
+            self.state.without_improvement = 0;
+        } else {
+            self.state.without_improvement += 1;
+        }
+        Ok(())
+    }
+
+    fn stopped_early(&self) -> bool {
+        let patience = self.trainer.config.early_stop_patience;
+        patience > 0 && self.state.without_improvement >= patience
+    }
+
+    fn save(&self) -> Result<()> {
+        let path = &self.trainer.checkpoint;
+        checkpoint::save(path, &self.state, self.encoder.parameters(), self.best.as_deref(), &self.optimizer)
+    }
+
+    fn finish(self) -> Result<Outcome> {
+        if let Some(best) = &self.best {
+            self.encoder.parameters().restore(best)?;
+        }
+        let checkpoint = &self.trainer.checkpoint;
+        if checkpoint.exists() {
+            std::fs::remove_file(checkpoint).map_err(|error| TrainError::Checkpoint {
+                path: checkpoint.clone(),
+                problem: format!("the run is finished, but its checkpoint cannot be removed: {error}"),
+            })?;
+        }
+        let selected = self.state.best.ok_or_else(|| anyhow::anyhow!("no measurement on dev was made"))?;
+        Ok(Outcome { steps: self.state.step, selected, seconds: self.state.seconds })
+    }
+}

@@ -1,0 +1,2 @@
+//! TextCNN.
+fn main() {}
