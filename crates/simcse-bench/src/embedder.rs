@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use simcse_model::{SavedEncoder, SentenceEncoder as _};
 
 /// Sentences per call of [`Embedder::embed`], so that progress can be shown in between.
 const SENTENCES_PER_CALL: usize = 1024;
@@ -30,7 +31,17 @@ pub trait Embedder {
 /// When the directory is no encoder directory, or a file in it is missing or damaged.
 pub fn load(path: &Path) -> anyhow::Result<Box<dyn Embedder>> {
     ensure!(path.is_dir(), "{}: no such folder; fix: give the directory of a trained encoder", path.display());
-    bail!("{}: loading of encoder directories is not built in yet; fix: use --baseline", path.display())
+    Ok(Box::new(SavedEncoder::load(path)?))
+}
+
+impl Embedder for SavedEncoder {
+    fn embedding_size(&self) -> usize {
+        self.encoder.embedding_size()
+    }
+
+    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
+        Ok(Self::embed(self, sentences)?.embeddings)
+    }
 }
 
 /// The embeddings of a set of sentences, each unique sentence embedded once.

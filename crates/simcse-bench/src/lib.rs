@@ -2,6 +2,8 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`config`] | one TOML file is one experiment |
+//! | [`experiment`] | from a configuration file to recorded runs |
 //! | [`embedder`] | the only door into evaluation: sentences in, embeddings out |
 //! | [`metrics`] | Spearman and its ceiling, Pearson, AUC, accuracy, alignment and uniformity of pairs |
 //! | [`tasks`] | data sets scored to named metrics (`lcqmc/test/spearman`) |
@@ -11,7 +13,9 @@
 //! | [`report`] | tables from recorded runs, spliced into documents |
 
 pub mod baselines;
+pub mod config;
 pub mod embedder;
+pub mod experiment;
 pub mod metrics;
 pub mod record;
 pub mod report;

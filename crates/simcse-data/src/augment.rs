@@ -26,8 +26,14 @@ pub struct AugmentationConfig {
 
 impl AugmentationConfig {
     /// No augmentation at all.
-    pub const OFF: Self =
-        Self { crop: 0.0, span_deletion: 0.0, deletion: 0.0, repetition: 0.0, shuffle_window: 0, full_shuffle: 0.0 };
+    pub const OFF: Self = Self {
+        crop: 0.0,
+        span_deletion: 0.0,
+        deletion: 0.0,
+        repetition: 0.0,
+        shuffle_window: 0,
+        full_shuffle: 0.0,
+    };
 
     /// True if sequences come out as they went in.
     pub fn is_off(&self) -> bool {
@@ -59,7 +65,11 @@ impl AugmentationConfig {
 }
 
 fn out_of_range(key: &'static str, value: f64, range: &str) -> DataError {
-    DataError::Config { key, problem: format!("{value} is out of range"), fix: format!("choose a value in {range}") }
+    DataError::Config {
+        key,
+        problem: format!("{value} is out of range"),
+        fix: format!("choose a value in {range}"),
+    }
 }
 
 /// A checked configuration with the ids that stay where they are.

@@ -51,7 +51,9 @@ impl TokenBatch {
         for (view, sequences) in views.iter().enumerate() {
             if sequences.len() != sentences {
                 let found = sequences.len();
-                return Err(DataError::Batch(format!("view {view} has {found} sentences, view 0 has {sentences}")));
+                return Err(DataError::Batch(format!(
+                    "view {view} has {found} sentences, view 0 has {sentences}"
+                )));
             }
             for (sentence, sequence) in sequences.iter().enumerate() {
                 batch.push(sequence.as_ref(), sentence, view)?;

@@ -92,8 +92,8 @@ struct CatalogFile {
 }
 
 static CATALOG: LazyLock<Vec<CatalogEntry>> = LazyLock::new(|| {
-    let file: CatalogFile =
-        toml::from_str(include_str!("catalog.toml")).expect("the catalogue is part of the program and tested");
+    let file: CatalogFile = toml::from_str(include_str!("catalog.toml"))
+        .expect("the catalogue is part of the program and tested");
     file.dataset
 });
 
@@ -122,7 +122,11 @@ impl CatalogEntry {
         self.splits.iter().find(|entry| entry.split == split).ok_or_else(|| {
             let known: Vec<String> =
                 self.splits.iter().map(|entry| format!("{}/{}", self.name, entry.split)).collect();
-            DataError::UnknownName { kind: "split", name: format!("{}/{split}", self.name), known: known.join(", ") }
+            DataError::UnknownName {
+                kind: "split",
+                name: format!("{}/{split}", self.name),
+                known: known.join(", "),
+            }
         })
     }
 }
@@ -153,8 +157,24 @@ mod tests {
     #[test]
     fn the_data_sets_of_the_issue_are_there() {
         let wanted = [
-            "lcqmc", "atec", "bq", "pawsx", "stsb_zh", "stsb_zh_unsup", "ocnli", "oppo", "zh_triplets",
-            "en_snli_triplets", "sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr", "wiki1m",
+            "lcqmc",
+            "atec",
+            "bq",
+            "pawsx",
+            "stsb_zh",
+            "stsb_zh_unsup",
+            "ocnli",
+            "oppo",
+            "zh_triplets",
+            "en_snli_triplets",
+            "sts12",
+            "sts13",
+            "sts14",
+            "sts15",
+            "sts16",
+            "stsb",
+            "sickr",
+            "wiki1m",
             "nli_for_simcse",
         ];
         for name in wanted {

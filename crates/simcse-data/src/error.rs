@@ -112,13 +112,22 @@ pub enum DataError {
 
 impl DataError {
     /// A [`DataError::Format`].
-    pub(crate) fn format(file: &str, line: usize, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+    pub(crate) fn format(
+        file: &str,
+        line: usize,
+        problem: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
         Self::Format { file: file.to_owned(), line, problem: problem.into(), fix: fix.into() }
     }
 
     /// A [`DataError::Io`] on reading.
     pub(crate) fn reading(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { file: path.display().to_string(), source, fix: "check that the file exists and may be read" }
+        Self::Io {
+            file: path.display().to_string(),
+            source,
+            fix: "check that the file exists and may be read",
+        }
     }
 
     /// A [`DataError::Io`] on writing.

@@ -37,7 +37,8 @@ impl HubOptions {
     pub fn from_env() -> Self {
         let cache_dir = cache_dir();
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
-        let is_on = |value: String| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on");
+        let is_on =
+            |value: String| matches!(value.to_ascii_lowercase().as_str(), "1" | "true" | "yes" | "on");
         Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             token: variable("HF_TOKEN").or_else(|| Cache::new(cache_dir.clone()).token()),
@@ -146,7 +147,10 @@ impl Hub {
                 &format!("status {status} for data set {id}"),
                 "accept its terms on the hub and set HF_TOKEN",
             )),
-            404 => Err(self.error(&format!("no data set {id}"), "check HF_ENDPOINT, or give a folder that has the data")),
+            404 => Err(self.error(
+                &format!("no data set {id}"),
+                "check HF_ENDPOINT, or give a folder that has the data",
+            )),
             status => Err(self.unreachable(&format!("status {status} for data set {id}"))),
         }
     }
@@ -214,7 +218,11 @@ impl Hub {
     }
 
     fn error(&self, problem: &str, fix: &str) -> DataError {
-        DataError::Hub { endpoint: self.options.endpoint.clone(), problem: problem.to_owned(), fix: fix.to_owned() }
+        DataError::Hub {
+            endpoint: self.options.endpoint.clone(),
+            problem: problem.to_owned(),
+            fix: fix.to_owned(),
+        }
     }
 }
 
@@ -273,7 +281,10 @@ mod tests {
     fn every_pattern_needs_a_file() {
         let names = ["b-1.csv", "b-0.csv", "a.csv"];
         let patterns = |list: &[&str]| list.iter().map(|pattern| (*pattern).to_owned()).collect::<Vec<_>>();
-        assert_eq!(select(&names, &patterns(&["b-*.csv", "a.csv"])), Some(vec!["b-0.csv", "b-1.csv", "a.csv"]));
+        assert_eq!(
+            select(&names, &patterns(&["b-*.csv", "a.csv"])),
+            Some(vec!["b-0.csv", "b-1.csv", "a.csv"])
+        );
         assert_eq!(select(&names, &patterns(&["a.csv", "c.csv"])), None);
     }
 }

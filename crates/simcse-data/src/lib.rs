@@ -11,6 +11,8 @@
 //! Every reader survives the traps of published copies (CRLF, byte order marks, stray quotes, extra
 //! columns) and says what it dropped; what it cannot read is an error with file, line and mend.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails may panic"))]
+
 mod augment;
 mod batch;
 pub mod catalog;
@@ -23,11 +25,13 @@ mod load;
 mod manifest;
 mod nli;
 mod pretrained;
+mod read;
 mod rows;
 pub mod sample;
 mod sampler;
 mod shuffle;
 mod source;
+mod source_name;
 mod text;
 mod tokenize;
 mod vocabulary;
@@ -39,7 +43,7 @@ pub use error::{DataError, Result};
 pub use files::write_whole;
 pub use hub::HubOptions;
 pub use load::{
-    DataSet, NliSet, PairSet, SentenceSet, SourceName, Subset, TripletSet, load_nli, load_pairs, load_sentences,
+    DataSet, NliSet, PairSet, SentenceSet, Subset, TripletSet, load_nli, load_pairs, load_sentences,
     load_triplets,
 };
 pub use manifest::{DataManifest, EvaluationRecord, LengthBin, Overlap, length_histogram, overlap};
@@ -48,6 +52,7 @@ pub use pretrained::PretrainedTokenizer;
 pub use rows::{NliLabel, NliPair, ScoredPair, Split, Triplet};
 pub use sampler::{BatchSampler, LastBatch, Position, SampledBatch};
 pub use source::{DataSource, FileRecord, Origin};
+pub use source_name::SourceName;
 pub use text::sentence_key;
 pub use tokenize::{Encoded, SentenceTokenizer, Tokenized};
 pub use vocabulary::{TokenUnit, Vocabulary, VocabularyConfig};

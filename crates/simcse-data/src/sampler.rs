@@ -111,9 +111,8 @@ impl BatchSampler {
     pub fn batches_from(&self, position: Position) -> impl Iterator<Item = SampledBatch> + '_ {
         (position.epoch..).flat_map(move |epoch| {
             let skipped = if epoch == position.epoch { position.batch } else { 0 };
-            self.epoch(epoch).into_iter().enumerate().skip(skipped).map(move |(batch, sentences)| SampledBatch {
-                position: Position { epoch, batch },
-                sentences,
+            self.epoch(epoch).into_iter().enumerate().skip(skipped).map(move |(batch, sentences)| {
+                SampledBatch { position: Position { epoch, batch }, sentences }
             })
         })
     }
@@ -274,7 +273,8 @@ mod tests {
         let start = Position { epoch: 0, batch: 0 };
         let whole: Vec<SampledBatch> = sampler.batches_from(start).take(20).collect();
         for cut in 1..20 {
-            let resumed: Vec<SampledBatch> = sampler.batches_from(whole[cut].position).take(20 - cut).collect();
+            let resumed: Vec<SampledBatch> =
+                sampler.batches_from(whole[cut].position).take(20 - cut).collect();
             assert_eq!(resumed, whole[cut..], "resumed at {cut}");
         }
     }
@@ -285,7 +285,8 @@ mod tests {
             let batches = sampler.epoch(epoch);
             assert_eq!(batches.len(), sampler.batches_per_epoch(), "batches of {groups:?}");
             for batch in &batches {
-                let different: BTreeSet<u32> = batch.iter().map(|&sentence| groups[sentence as usize]).collect();
+                let different: BTreeSet<u32> =
+                    batch.iter().map(|&sentence| groups[sentence as usize]).collect();
                 assert_eq!(different.len(), batch.len(), "repeat in {batch:?} of {groups:?}");
             }
             let dealt: BTreeSet<u32> = batches.iter().flatten().copied().collect();

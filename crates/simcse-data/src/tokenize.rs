@@ -17,8 +17,9 @@ pub struct Encoded {
 
 /// Turns sentences into token ids.
 pub trait SentenceTokenizer: Send + Sync {
-    /// At most `max_tokens` tokens of one sentence, special tokens counted. A sentence without a token
-    /// becomes the unknown token, so that every sentence has an embedding.
+    /// At most `max_tokens` tokens of one sentence, special tokens counted; but always the special tokens and
+    /// one more. A sentence without a token becomes its special tokens or, where there are none, the unknown
+    /// token, so that every sentence has an embedding.
     fn encode(&self, sentence: &str, max_tokens: usize) -> Encoded;
 
     /// Number of ids; every id is below it.

@@ -246,7 +246,10 @@ mod tests {
         let words = VocabularyConfig { unit: TokenUnit::Words, lower_case: false, ..CHARACTERS };
         assert_eq!(split("iPhone14坏了! ok", words), ["iPhone14", "坏", "了", "!", "ok"]);
         assert_eq!(split("Ａb 花", CHARACTERS), ["a", "b", "花"]);
-        assert_eq!(split("Ａb", VocabularyConfig { nfkc: false, lower_case: false, ..CHARACTERS }), ["Ａ", "b"]);
+        assert_eq!(
+            split("Ａb", VocabularyConfig { nfkc: false, lower_case: false, ..CHARACTERS }),
+            ["Ａ", "b"]
+        );
     }
 
     #[test]

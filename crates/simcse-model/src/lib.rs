@@ -6,8 +6,10 @@
 //! | [`text_cnn`] | TextCNN (Kim 2014) |
 //! | [`parameters`] | named parameters in a fixed order |
 //! | [`vectors`] | token vectors from a file, to begin an embedding with |
+//! | [`embed`] | sentences to embeddings, dropout off |
 //! | [`saved`] | an encoder as a directory: weights, configuration, vocabulary |
 
+pub mod embed;
 pub mod encoder;
 mod error;
 mod initial;

@@ -43,6 +43,9 @@ pub enum TrainError {
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
+    /// The loss refused its input.
+    #[error(transparent)]
+    Loss(#[from] simcse_losses::LossError),
     /// Making a batch or measuring the dev score failed.
     #[error("{0:#}")]
     Other(#[from] anyhow::Error),

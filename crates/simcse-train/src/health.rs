@@ -24,6 +24,8 @@ const SAME: f64 = 1.0 - 1e-6;
 const COLLAPSED: f64 = 0.999;
 /// Share of the chance loss below which a loss has left the chance level.
 const LEFT_CHANCE: f64 = 0.98;
+/// Steps between two looks at the similarities.
+const LOOK_EVERY: u64 = 20;
 /// Weight of the newest loss in the running mean.
 const NEWEST: f64 = 0.05;
 
@@ -32,9 +34,9 @@ const NEWEST: f64 = 0.05;
 pub struct Health {
     config: HealthConfig,
     running_loss: Option<f64>,
-    /// Steps in a row in which every positive was identical.
+    /// Looks in a row at which every positive was identical.
     identical: u64,
-    /// Steps in a row in which all embeddings were alike.
+    /// Looks in a row at which all embeddings were alike.
     collapsed: u64,
 }
 
@@ -49,8 +51,14 @@ impl Health {
         self.running_loss
     }
 
+    /// Whether the similarities of the step with `done` steps before it are to be looked at: all of the
+    /// first ones, then now and then.
+    pub fn looks_at(done: u64) -> bool {
+        done < LOOK_EVERY || done.is_multiple_of(LOOK_EVERY)
+    }
+
     /// Judges step `step` (from 1). Fails with an explanation when the run does not learn.
-    pub fn check(&mut self, step: u64, loss: f64, seen: &Diagnostics) -> Result<()> {
+    pub fn check(&mut self, step: u64, loss: f64, seen: Option<&Diagnostics>) -> Result<()> {
         let unhealthy = |finding: String| Err(TrainError::Unhealthy { step, finding });
         if !loss.is_finite() {
             return unhealthy(format!(
@@ -59,9 +67,10 @@ impl Health {
         }
         let running = self.running_loss.map_or(loss, |mean| mean + NEWEST * (loss - mean));
         self.running_loss = Some(running);
+        let Some(seen) = seen else { return Ok(()) };
         self.identical = if seen.positive_cosine >= SAME { self.identical + 1 } else { 0 };
         self.collapsed = if seen.negative_cosine >= COLLAPSED { self.collapsed + 1 } else { 0 };
-        // One batch may be odd; three in a row are the rule.
+        // One batch may be odd; three looks in a row are the rule.
         if self.collapsed >= 3 {
             return unhealthy(format!(
                 "all embeddings are alike (unrelated sentences at mean cosine {:.6}): the encoder has collapsed; \
@@ -102,7 +111,7 @@ mod tests {
 
     /// Runs ten steps and gives the message of the first finding.
     fn finding(mut health: Health, loss: f64, seen: Diagnostics) -> Option<String> {
-        (1..=10).find_map(|step| health.check(step, loss, &seen).err()).map(|error| error.to_string())
+        (1..=10).find_map(|step| health.check(step, loss, Some(&seen)).err()).map(|error| error.to_string())
     }
 
     #[test]

@@ -58,8 +58,8 @@ pub struct StepReport {
     pub learning_rate: f64,
     /// Global norm of the gradient before clipping.
     pub gradient_norm: f64,
-    /// What the loss saw.
-    pub diagnostics: Diagnostics,
+    /// What the loss saw, at the steps where [`Health::looks_at`] says so.
+    pub diagnostics: Option<Diagnostics>,
 }
 
 /// How a run ended.
@@ -172,9 +172,9 @@ impl<'a> Run<'a> {
         let batch = batches.batch(done)?;
         let mode = Mode::Train(DropoutStream::new(stream, done));
         let embeddings = self.encoder.forward(&batch.tokens, mode)?;
-        let step_loss = objective.loss(&embeddings, &batch)?;
+        let step_loss = objective.loss(&embeddings, &batch, Health::looks_at(done))?;
         let loss = f64::from(step_loss.loss.to_scalar::<f32>()?);
-        self.state.health.check(done + 1, loss, &step_loss.diagnostics)?;
+        self.state.health.check(done + 1, loss, step_loss.diagnostics.as_ref())?;
         let gradients = step_loss.loss.backward()?;
         let learning_rate =
             config.learning_rate * config.schedule.factor(done, config.warmup_steps, config.steps);

@@ -67,7 +67,9 @@ mod tests {
     #[test]
     fn bad_rows_name_their_line() {
         let error = |text| read("f.csv", text, ReadOptions::default()).unwrap_err().to_string();
-        assert!(error("sent0,sent1,hard_neg\na,b,c\na,b\n").starts_with("f.csv:3: field `hard_neg` is missing"));
+        assert!(
+            error("sent0,sent1,hard_neg\na,b,c\na,b\n").starts_with("f.csv:3: field `hard_neg` is missing")
+        );
         assert!(error("a,b\n1,2\n").starts_with("f.csv:2: no known field among `a, b`; fix: "));
         assert!(error("sent0,sent1\na,b\n\"c,d\ne,f\n").starts_with("f.csv:3: a quoted field goes over"));
         assert!(error("sent0,sent1\n").starts_with("f.csv: no rows"));

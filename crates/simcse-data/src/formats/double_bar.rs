@@ -17,7 +17,12 @@ pub fn read(file: &str, text: &str, options: ReadOptions<'_>) -> Result<Parsed> 
         let fields: Vec<&str> = row.split("||").map(clean).collect();
         let [_, first, second, score, rest @ ..] = fields.as_slice() else {
             let problem = format!("{} fields instead of 4", fields.len());
-            return Err(DataError::format(file, line, problem, "write the row as id||sentence||sentence||score"));
+            return Err(DataError::format(
+                file,
+                line,
+                problem,
+                "write the row as id||sentence||sentence||score",
+            ));
         };
         extra += usize::from(!rest.is_empty());
         let score = parse_score(file, line, score, options.scale)?;
@@ -38,7 +43,11 @@ mod tests {
     #[test]
     fn fields_are_cleaned_and_extra_ones_ignored() {
         let parsed = read("f", "1||一个人||两个|人 ||2\r\n2||a||b||5||x\n", ReadOptions::default()).unwrap();
-        let pair = |first: &str, second: &str, score| ScoredPair { first: first.into(), second: second.into(), score };
+        let pair = |first: &str, second: &str, score| ScoredPair {
+            first: first.into(),
+            second: second.into(),
+            score,
+        };
         assert_eq!(parsed.rows, Rows::Pairs(vec![pair("一个人", "两个|人", 2.0), pair("a", "b", 5.0)]));
         assert_eq!(parsed.remarks, ["1 rows with extra fields, which were ignored"]);
     }

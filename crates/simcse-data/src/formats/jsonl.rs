@@ -11,10 +11,16 @@ use crate::text::clean;
 /// [`DataError::Format`] on a line that is no JSON object or lacks a field.
 pub fn read(file: &str, text: &str, options: ReadOptions<'_>) -> Result<Parsed> {
     let mut collector = Collector::new(file, options, None);
-    for (line, row) in numbered(text).map(|(line, row)| (line, clean(row))).filter(|(_, row)| !row.is_empty()) {
+    for (line, row) in numbered(text).map(|(line, row)| (line, clean(row))).filter(|(_, row)| !row.is_empty())
+    {
         let record: Record = serde_json::from_str(row).map_err(|error| {
             let problem = format!("no JSON object ({error})");
-            DataError::format(file, line, problem, "write one JSON object per line, or download the file again")
+            DataError::format(
+                file,
+                line,
+                problem,
+                "write one JSON object per line, or download the file again",
+            )
         })?;
         collector.push(line, &record)?;
     }
@@ -49,7 +55,10 @@ mod tests {
         let error = |text: &str| read("f", text, ReadOptions::default()).unwrap_err().to_string();
         let good = "{\"sentence1\":\"a\",\"sentence2\":\"b\",\"label\":\"neutral\"}\n";
         assert!(error(&format!("{good}{{\"sentence1\":\"a")).starts_with("f:2: no JSON object (EOF"));
-        assert!(error(&good.replace("neutral", "maybe").replace('\n', "")).starts_with("f:1: label `maybe` is no"));
+        assert!(
+            error(&good.replace("neutral", "maybe").replace('\n', ""))
+                .starts_with("f:1: label `maybe` is no")
+        );
         let unknown = good.replace("neutral", "maybe");
         assert!(error(&format!("{good}{unknown}")).starts_with("f:2: unknown NLI label `maybe`; fix: "));
         assert!(error("[1, 2]\n").starts_with("f:1: no JSON object"));

@@ -60,11 +60,16 @@ impl<'a> Collector<'a> {
                 second: row.text(second)?,
                 score: parse_score(self.file, line, &row.scalar(score)?, self.options.scale)?,
             }])),
-            Layout::Nli { premise, hypothesis, label } => {
-                self.nli_label(&row, label)?.map(|label| -> Result<Rows> {
-                    Ok(Rows::Nli(vec![NliPair { premise: row.text(premise)?, hypothesis: row.text(hypothesis)?, label }]))
-                }).transpose()?
-            }
+            Layout::Nli { premise, hypothesis, label } => self
+                .nli_label(&row, label)?
+                .map(|label| -> Result<Rows> {
+                    Ok(Rows::Nli(vec![NliPair {
+                        premise: row.text(premise)?,
+                        hypothesis: row.text(hypothesis)?,
+                        label,
+                    }]))
+                })
+                .transpose()?,
             Layout::UnlabelledPairs { first, second } => {
                 Some(Rows::UnlabelledPairs(vec![(row.text(first)?, row.text(second)?)]))
             }
@@ -88,7 +93,9 @@ impl<'a> Collector<'a> {
     }
 
     fn detect(&self, line: usize, record: &Record) -> Result<Layout> {
-        let find = |names: &[&str]| names.iter().find(|name| record.contains_key(**name)).map(|name| (*name).to_owned());
+        let find = |names: &[&str]| {
+            names.iter().find(|name| record.contains_key(**name)).map(|name| (*name).to_owned())
+        };
         if let (Some(anchor), Some(positive)) = (find(&ANCHOR), find(&POSITIVE)) {
             return Ok(Layout::Triplets { anchor, positive, hard_negative: find(&HARD_NEGATIVE) });
         }

@@ -53,7 +53,8 @@ fn value(field: &Field) -> Value {
 /// The class names that the `datasets` library writes into the metadata key `huggingface`, if they are those
 /// of NLI. The order of the names differs between data sets, hence they are never assumed.
 fn label_names(metadata: &FileMetaData) -> Option<Vec<String>> {
-    let text = metadata.key_value_metadata()?.iter().find(|entry| entry.key == "huggingface")?.value.as_ref()?;
+    let text =
+        metadata.key_value_metadata()?.iter().find(|entry| entry.key == "huggingface")?.value.as_ref()?;
     let info: Value = serde_json::from_str(text).ok()?;
     let names = info.pointer("/info/features/label/names")?.as_array()?;
     let names: Vec<String> = names.iter().filter_map(|name| name.as_str().map(str::to_owned)).collect();
@@ -74,7 +75,13 @@ mod tests {
     use std::sync::Arc;
 
     /// Writes what `datasets.Dataset.push_to_hub` would: optional strings, 64-bit integers, compressed.
-    fn write(path: &Path, rows: &[(&str, &str, i64)], label: &str, metadata: Option<&str>, codec: Compression) {
+    fn write(
+        path: &Path,
+        rows: &[(&str, &str, i64)],
+        label: &str,
+        metadata: Option<&str>,
+        codec: Compression,
+    ) {
         let schema = format!(
             "message rows {{ optional binary sentence1 (UTF8); optional binary sentence2 (UTF8); optional int64 {label}; }}"
         );
@@ -82,10 +89,13 @@ mod tests {
         let properties =
             WriterProperties::builder().set_compression(codec).set_key_value_metadata(metadata).build();
         let schema = Arc::new(parse_message_type(&schema).unwrap());
-        let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::new(properties)).unwrap();
+        let mut writer =
+            SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::new(properties)).unwrap();
         let mut group = writer.next_row_group().unwrap();
         let levels = vec![1_i16; rows.len()];
-        for texts in [rows.iter().map(|row| row.0).collect::<Vec<_>>(), rows.iter().map(|row| row.1).collect()] {
+        for texts in
+            [rows.iter().map(|row| row.0).collect::<Vec<_>>(), rows.iter().map(|row| row.1).collect()]
+        {
             let values: Vec<ByteArray> = texts.into_iter().map(ByteArray::from).collect();
             let mut column = group.next_column().unwrap().unwrap();
             column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).unwrap();
@@ -106,7 +116,11 @@ mod tests {
         for codec in [Compression::SNAPPY, Compression::ZSTD(Default::default())] {
             write(&path, &[(" 甲", "乙", 1), ("a", "b", 0)], "score", None, codec);
             let parsed = read("test.parquet", &path, ReadOptions::default()).unwrap();
-            let pair = |first: &str, second: &str, score| ScoredPair { first: first.into(), second: second.into(), score };
+            let pair = |first: &str, second: &str, score| ScoredPair {
+                first: first.into(),
+                second: second.into(),
+                score,
+            };
             assert_eq!(parsed.rows, Rows::Pairs(vec![pair("甲", "乙", 1.0), pair("a", "b", 0.0)]));
         }
     }
@@ -116,10 +130,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("train.parquet");
         let names = r#"{"info":{"features":{"label":{"names":["neutral","entailment","contradiction"],"_type":"ClassLabel"}}}}"#;
-        write(&path, &[("a", "b", 1), ("a", "c", -1), ("a", "d", 0)], "label", Some(names), Compression::SNAPPY);
+        write(
+            &path,
+            &[("a", "b", 1), ("a", "c", -1), ("a", "d", 0)],
+            "label",
+            Some(names),
+            Compression::SNAPPY,
+        );
         let parsed = read("train.parquet", &path, ReadOptions::default()).unwrap();
-        let pair = |hypothesis: &str, label| NliPair { premise: "a".into(), hypothesis: hypothesis.into(), label };
-        assert_eq!(parsed.rows, Rows::Nli(vec![pair("b", NliLabel::Entailment), pair("d", NliLabel::Neutral)]));
+        let pair =
+            |hypothesis: &str, label| NliPair { premise: "a".into(), hypothesis: hypothesis.into(), label };
+        assert_eq!(
+            parsed.rows,
+            Rows::Nli(vec![pair("b", NliLabel::Entailment), pair("d", NliLabel::Neutral)])
+        );
         assert_eq!(parsed.dropped, 1);
     }
 
@@ -131,6 +155,9 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
         let error = read("cut.parquet", &path, ReadOptions::default()).unwrap_err().to_string();
-        assert!(error.starts_with("cut.parquet:1: ") && error.ends_with("; fix: download the file again"), "{error}");
+        assert!(
+            error.starts_with("cut.parquet:1: ") && error.ends_with("; fix: download the file again"),
+            "{error}"
+        );
     }
 }

@@ -11,16 +11,17 @@ use crate::text::clean;
 /// # Errors
 /// [`DataError::Format`] if the files differ in their number of lines, a row has fewer than two sentences or
 /// a score is bad; [`DataError::Empty`] if no pair is scored.
-pub fn read(
-    input: (&str, &str),
-    gold: (&str, &str),
-    options: ReadOptions<'_>,
-) -> Result<Parsed> {
+pub fn read(input: (&str, &str), gold: (&str, &str), options: ReadOptions<'_>) -> Result<Parsed> {
     let ((input_file, input_text), (gold_file, gold_text)) = (input, gold);
     let (inputs, golds) = (input_text.lines().count(), gold_text.lines().count());
     if inputs != golds {
         let problem = format!("{golds} scores for the {inputs} pairs of {input_file}");
-        return Err(DataError::format(gold_file, golds.min(inputs) + 1, problem, "download both files again"));
+        return Err(DataError::format(
+            gold_file,
+            golds.min(inputs) + 1,
+            problem,
+            "download both files again",
+        ));
     }
     let mut pairs = Vec::new();
     let mut unscored = 0;
@@ -32,7 +33,12 @@ pub fn read(
         }
         let mut fields = row.split('\t').map(clean);
         let (Some(first), Some(second)) = (fields.next(), fields.next()) else {
-            return Err(DataError::format(input_file, line, "1 column instead of 2", "separate the sentences by a tab"));
+            return Err(DataError::format(
+                input_file,
+                line,
+                "1 column instead of 2",
+                "separate the sentences by a tab",
+            ));
         };
         let score = parse_score(gold_file, line, gold, options.scale)?;
         pairs.push(ScoredPair { first: first.to_owned(), second: second.to_owned(), score });
@@ -50,15 +56,26 @@ mod tests {
     use super::*;
 
     fn read_both(input: &str, gold: &str) -> Result<Parsed> {
-        read(("input", input), ("gs", gold), ReadOptions { scale: Some([0.0, 5.0]), ..ReadOptions::default() })
+        read(
+            ("input", input),
+            ("gs", gold),
+            ReadOptions { scale: Some([0.0, 5.0]), ..ReadOptions::default() },
+        )
     }
 
     #[test]
     fn unscored_pairs_are_left_out_and_the_others_stay_aligned() {
         let parsed = read_both("a\tb\r\nc\td\ne\tf\n", "1.5\r\n\n5\n").unwrap();
-        let pair = |first: &str, second: &str, score| ScoredPair { first: first.into(), second: second.into(), score };
+        let pair = |first: &str, second: &str, score| ScoredPair {
+            first: first.into(),
+            second: second.into(),
+            score,
+        };
         assert_eq!(parsed.rows, Rows::Pairs(vec![pair("a", "b", 1.5), pair("e", "f", 5.0)]));
-        assert_eq!((parsed.dropped, parsed.remarks), (1, vec!["1 pairs without a gold score left out".to_owned()]));
+        assert_eq!(
+            (parsed.dropped, parsed.remarks),
+            (1, vec!["1 pairs without a gold score left out".to_owned()])
+        );
     }
 
     #[test]

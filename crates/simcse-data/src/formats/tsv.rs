@@ -171,7 +171,10 @@ mod tests {
         let text = "\u{feff}甲\t乙\t1\r\n 甲\"一\t\u{feff}乙\"\t0 \n\n丙\t丁\t1\textra\tmore";
         let (pairs, parsed) = pairs(text, ReadOptions::default());
         assert_eq!(pairs, [pair("甲", "乙", 1.0), pair("甲\"一", "乙\"", 0.0), pair("丙", "丁", 1.0)]);
-        assert_eq!(parsed.remarks, ["1 blank lines skipped", "1 rows with extra columns, which were ignored"]);
+        assert_eq!(
+            parsed.remarks,
+            ["1 blank lines skipped", "1 rows with extra columns, which were ignored"]
+        );
     }
 
     #[test]
@@ -181,7 +184,8 @@ mod tests {
         let (found, parsed) = pairs(text, options);
         assert_eq!((found, parsed.dropped), (vec![pair("a", "b", 1.0)], 2));
         assert_eq!(parsed.remarks, ["2 rows with a sentence `NS` dropped"]);
-        let sick = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n4\ta\tb\t3.6\tX\n";
+        let sick =
+            "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment\n4\ta\tb\t3.6\tX\n";
         assert_eq!(pairs(sick, ReadOptions::default()).0, [pair("a", "b", 3.6)]);
     }
 
@@ -209,7 +213,9 @@ mod tests {
         assert!(error("a\tb\t1\nc\td\tNaN\n").contains("file.tsv:2: label `NaN` is no number"));
         assert!(error("a\tb\t1\nc\td\t2\n").contains("file.tsv:2: label 2 is outside 0 to 1"));
         assert!(error("a\tb\t1\n\nc\td\n").contains("file.tsv:3: 2 columns instead of 3; fix: give the row"));
-        assert!(error("a\tb\t1\nc\td").contains("file.tsv:2: 2 columns instead of 3; fix: the file seems cut"));
+        assert!(
+            error("a\tb\t1\nc\td").contains("file.tsv:2: 2 columns instead of 3; fix: the file seems cut")
+        );
         assert!(error("only one\n").contains("file.tsv:1: 1 column instead of 2 or 3"));
         assert!(error("sentence1\tsentence2\tlabel\n").contains("file.tsv: no rows"));
     }

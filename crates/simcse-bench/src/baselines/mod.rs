@@ -1,0 +1,9 @@
+//! What can be had without training. (The untrained encoder is a training run of 0 steps.)
+
+mod character_vectors;
+mod jaccard;
+mod recorded;
+
+pub use character_vectors::{MeanGivenVectors, MeanRandomVectors};
+pub use jaccard::CharacterJaccard;
+pub use recorded::{Baseline, evaluate_baseline, record_baselines};

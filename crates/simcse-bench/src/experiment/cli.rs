@@ -1,0 +1,97 @@
+//! The command line that all experiments share.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use simcse_data::DataSource;
+use simcse_train::interrupt::Interrupt;
+
+use super::RunOptions;
+use super::sweep;
+use crate::record::Summary;
+
+
+/// Runs an experiment file: a single configuration, or a sweep of variants and seeds.
+///
+/// Runs that are finished are left alone; a run that was stopped goes on where it was.
+#[derive(Debug, Parser)]
+pub struct ExperimentCli {
+    /// Configuration or sweep file (TOML)
+    #[arg(required = true)]
+    configs: Vec<PathBuf>,
+    /// Seed in place of that of the file; may be given several times
+    #[arg(long = "seed", value_name = "N")]
+    seeds: Vec<u64>,
+    /// Results folder
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    out: PathBuf,
+    /// Replaces a value of the configuration; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Folder with data sets
+    #[arg(long, value_name = "DIR", env = "SIMCSE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Folder with vectors and weights
+    #[arg(long, value_name = "DIR", env = "SIMCSE_MODEL_DIR")]
+    model_dir: Option<PathBuf>,
+    /// Runs again what is finished
+    #[arg(long)]
+    again: bool,
+}
+
+impl ExperimentCli {
+    /// Runs everything and prints the table of the runs.
+    ///
+    /// In a sweep a run that fails is recorded with its reason and the next one begins; the error of the
+    /// last failure is returned at the end. Ctrl-C stops the sweep.
+    pub fn run(&self) -> Result<()> {
+        let options = RunOptions {
+            results: self.out.clone(),
+            source: DataSource::new(self.data_dir.clone())?,
+            model_dir: self.model_dir.clone(),
+            interrupt: Interrupt::of_process()?,
+        };
+        let mut configs = Vec::new();
+        for path in &self.configs {
+            configs.extend(sweep::load(path, &self.seeds, &self.overrides)?);
+        }
+        let mut summaries: Vec<Summary> = Vec::new();
+        let mut failure = None;
+        for (number, config) in configs.iter().enumerate() {
+            say(&format!("[{}/{}] {} seed {}", number + 1, configs.len(), config.name, config.seed));
+            match options.finished(config)? {
+                Some(summary) if !self.again => summaries.push(summary),
+                _ => match options.run(config, &say) {
+                    Ok(summary) => summaries.push(summary),
+                    Err(error) if options.interrupt.is_raised() => return Err(error),
+                    Err(error) => {
+                        say(&format!("failed: {error:#}"));
+                        failure = Some(error);
+                    }
+                },
+            }
+        }
+        let mut out = std::io::stdout();
+        for summary in &summaries { writeln!(out, "{} s{} {:?}", summary.config, summary.seed, summary.metrics)?; }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Runs, and turns an error into one line on standard error and an exit code that is not 0.
+    pub fn main() -> ExitCode {
+        match Self::parse().run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("error: {error:#}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn say(line: &str) {
+    // A closed standard error is no reason to stop a training.
+    drop(writeln!(std::io::stderr(), "{line}"));
+}

@@ -1,0 +1,147 @@
+//! One run, from the seed to `summary.json`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, SentenceTokenizer as _};
+use simcse_losses::LossConfig;
+use simcse_model::{SavedEncoder, SentenceEncoder as _, TextCnn};
+use simcse_random::Stream;
+use simcse_train::interrupt::Interrupt;
+use simcse_train::objective::ViewContrast;
+use simcse_train::{TrainError, Trainer};
+
+use super::follow::{EncoderEmbedder, Follower};
+use super::prepare::Prepared;
+use super::views::DropoutViews;
+use crate::config::RunConfig;
+use crate::record::{Outcome, RunIdentity, Summary, config_sha256, files_sha256, finished_run};
+use crate::tasks::{evaluate, evaluation_hashes};
+
+/// Where a run reads and writes.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// The results folder.
+    pub results: PathBuf,
+    /// Where data is looked for.
+    pub source: DataSource,
+    /// Where vectors and weights are looked for.
+    pub model_dir: Option<PathBuf>,
+    /// Raised by Ctrl-C.
+    pub interrupt: Interrupt,
+}
+
+impl RunOptions {
+    /// The summary of this configuration if it ran to its end before.
+    pub fn finished(&self, config: &RunConfig) -> Result<Option<Summary>> {
+        let summary = finished_run(&self.results, &config.experiment, &config.name, config.seed)?;
+        let same = config_sha256(&config.to_toml()?)?;
+        Ok(summary.filter(|summary| summary.status == crate::record::Status::Ok && summary.config_sha256 == same))
+    }
+
+    /// Trains, selects on dev, scores on all splits and records; a checkpoint of the same run is continued.
+    ///
+    /// `say` gets lines for the user. A run that fails is recorded with its reason, and the error returned.
+    pub fn run(&self, config: &RunConfig, say: &dyn Fn(&str)) -> Result<Summary> {
+        let prepared = Prepared::new(config, &self.source)?;
+        prepared.remarks.iter().for_each(|line| say(line));
+        let encoder = prepared.text_cnn(config, self.model_dir.as_ref())?;
+        say(&format!("{} parameters, embeddings of {}", encoder.parameters().element_count(), encoder.embedding_size()));
+        let identity = identity(config, &prepared);
+        let (config_toml, data) = (config.to_toml()?, serde_json::to_value(&prepared.manifest)?);
+        let mut follower = Follower {
+            results: &self.results,
+            identity: &identity,
+            config_toml: &config_toml,
+            data: &data,
+            selection: &prepared.selection,
+            tokenizer: &prepared.vocabulary,
+            max_tokens: config.data.max_tokens,
+            directory: None,
+            step: 0,
+        };
+        let result = self.train_and_score(config, &prepared, &encoder, &mut follower);
+        let step = follower.step;
+        let outcome = match result {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                if let Some(directory) = follower.directory {
+                    directory.finish(unfinished(&error, step))?;
+                }
+                return Err(error);
+            }
+        };
+        let directory = follower.directory.context("the run did not begin")?;
+        let (vocabulary, max_tokens) = (prepared.vocabulary, config.data.max_tokens);
+        SavedEncoder { encoder, vocabulary, max_tokens }.save(&directory.path().join("encoder"))?;
+        directory.finish(outcome)
+    }
+
+    fn train_and_score(
+        &self,
+        config: &RunConfig,
+        prepared: &Prepared,
+        encoder: &TextCnn,
+        follower: &mut Follower,
+    ) -> Result<Outcome> {
+        let stream = Stream::from_seed(config.seed);
+        let trainer = Trainer {
+            config: &config.train,
+            health: &config.health,
+            stream,
+            checkpoint: follower.identity.directory(&self.results).join("checkpoint.safetensors"),
+            fingerprint: fingerprint(config, follower.data)?,
+            interrupt: self.interrupt.clone(),
+        };
+        let LossConfig::InfoNce(contrast) = &config.loss;
+        let objective = ViewContrast { config: contrast.clone() };
+        let mut views = views(config, prepared, stream)?;
+        let trained = trainer.run(encoder, &mut views, &objective, follower)?;
+        let embedder =
+            EncoderEmbedder { encoder, tokenizer: &prepared.vocabulary, max_tokens: config.data.max_tokens };
+        let metrics = evaluate(&embedder, &prepared.evaluation)?;
+        let sentences = trained.steps as f64 * config.train.batch_size as f64;
+        let rate = if trained.seconds > 0.0 { sentences / trained.seconds } else { 0.0 };
+        Ok(Outcome::ok(metrics, trained.selected.step, trained.steps, rate))
+    }
+}
+
+fn views(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<DropoutViews> {
+    let sequences = prepared.tokenized.sequences.clone();
+    let batch_size = config.train.batch_size;
+    let sampler = BatchSampler::unique(sequences.len(), batch_size, LastBatch::Keep, stream.named("batches"))?;
+    let augmenter = match config.augmentation.is_off() {
+        true => None,
+        false => Some(Augmenter::new(config.augmentation, prepared.vocabulary.special_ids())?),
+    };
+    Ok(DropoutViews::new(sequences, sampler, augmenter, stream))
+}
+
+fn identity(config: &RunConfig, prepared: &Prepared) -> RunIdentity {
+    RunIdentity {
+        experiment: config.experiment.clone(),
+        config: config.name.clone(),
+        label: config.label.clone(),
+        group: config.group.clone(),
+        seed: config.seed,
+        precision: "f32".to_owned(),
+        transductive: config.data.transductive,
+        real_data: prepared.is_real(),
+        data_sha256: files_sha256(prepared.files()),
+        evaluation_sha256: evaluation_hashes(&prepared.evaluation),
+    }
+}
+
+/// Hash of everything that a checkpoint must agree with.
+fn fingerprint(config: &RunConfig, data: &Value) -> Result<String> {
+    let text = format!("{}\n{}", config.to_toml()?, serde_json::to_string(data)?);
+    Ok(crate::record::sha256_hex(text.as_bytes()))
+}
+
+fn unfinished(error: &anyhow::Error, step: u64) -> Outcome {
+    match error.downcast_ref::<TrainError>() {
+        Some(TrainError::Interrupted { step }) => Outcome::stopped("stopped by Ctrl-C", *step),
+        _ => Outcome::failed(format!("{error:#}"), step),
+    }
+}

@@ -1,0 +1,12 @@
+//! Data sets scored to named metrics.
+//!
+//! A name carries data set, split and aggregation: `lcqmc/test/spearman`, `lcqmc/all/spearman_weighted`,
+//! `sts12/test/spearman_all`. What is not there has no name: it is never 0.
+
+mod evaluate;
+mod scorer;
+mod sets;
+
+pub use evaluate::{Scores, dev_spearman, evaluate, evaluate_scorer};
+pub use scorer::{CosineScorer, PairScorer};
+pub use sets::{CHINESE_TASKS, TaskSets, evaluation_hashes, load_task_sets};

@@ -1,0 +1,168 @@
+//! Tokenizers of pretrained encoders: WordPiece from `vocab.txt`, or any `tokenizer.json`.
+
+use crate::error::{DataError, Result};
+use crate::files::{decode, read_bytes};
+use crate::text::clean;
+use crate::tokenize::{Encoded, SentenceTokenizer};
+use std::path::Path;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::normalizers::BertNormalizer;
+use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
+use tokenizers::processors::bert::BertProcessing;
+use tokenizers::{AddedToken, Tokenizer};
+
+/// A tokenizer of the `tokenizers` library with the ids that the rest of the program needs.
+#[derive(Debug, Clone)]
+pub struct PretrainedTokenizer {
+    tokenizer: Tokenizer,
+    /// What the tokenizer puts before a sentence (`[CLS]`).
+    prefix: Vec<u32>,
+    /// What it puts after (`[SEP]`).
+    suffix: Vec<u32>,
+    special_ids: Vec<u32>,
+    vocabulary_size: usize,
+    pad_id: u32,
+    unknown_id: u32,
+    mask_id: Option<u32>,
+}
+
+impl PretrainedTokenizer {
+    /// The tokenizer of BERT from its `vocab.txt`: text cleaned, Chinese characters split, accents stripped
+    /// and letters lowered if `lower_case`, then the longest piece first.
+    ///
+    /// # Errors
+    /// [`DataError::Io`], [`DataError::Encoding`] or [`DataError::Tokenizer`] if the file cannot be read or
+    /// lacks one of `[PAD] [UNK] [CLS] [SEP]`.
+    pub fn from_vocab_file(path: &Path, lower_case: bool) -> Result<Self> {
+        let file = path.display().to_string();
+        let bytes = read_bytes(path)?.bytes;
+        let text = decode(&file, &bytes)?;
+        let vocabulary =
+            WordPiece::read_bytes(text.as_bytes()).map_err(|error| unusable(&file, &error.to_string()))?;
+        let model = WordPiece::builder()
+            .vocab(vocabulary)
+            .unk_token("[UNK]".to_owned())
+            .continuing_subword_prefix("##".to_owned())
+            .build()
+            .map_err(|error| unusable(&file, &error.to_string()))?;
+        let mut tokenizer = Tokenizer::new(model);
+        let id = |tokenizer: &Tokenizer, token: &str| {
+            tokenizer.token_to_id(token).ok_or_else(|| unusable(&file, &format!("no token {token}")))
+        };
+        let (cls, sep) = (id(&tokenizer, "[CLS]")?, id(&tokenizer, "[SEP]")?);
+        tokenizer
+            .with_normalizer(Some(BertNormalizer::new(true, true, None, lower_case)))
+            .map_err(|error| unusable(&file, &error.to_string()))?;
+        tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
+        tokenizer
+            .with_post_processor(Some(BertProcessing::new(("[SEP]".into(), sep), ("[CLS]".into(), cls))));
+        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+        let present = special.iter().filter(|token| tokenizer.token_to_id(token).is_some());
+        let added: Vec<AddedToken> = present.map(|token| AddedToken::from(*token, true)).collect();
+        tokenizer.add_special_tokens(added).map_err(|error| unusable(&file, &error.to_string()))?;
+        Self::new(tokenizer, &file)
+    }
+
+    /// Any `tokenizer.json`. Truncation and padding that it may ask for are switched off.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] if the file cannot be used or has no token for padding or the unknown.
+    pub fn from_tokenizer_file(path: &Path) -> Result<Self> {
+        let file = path.display().to_string();
+        let tokenizer = Tokenizer::from_bytes(read_bytes(path)?.bytes)
+            .map_err(|error| unusable(&file, &error.to_string()))?;
+        Self::new(tokenizer, &file)
+    }
+
+    fn new(mut tokenizer: Tokenizer, file: &str) -> Result<Self> {
+        let fail = |error: tokenizers::Error| unusable(file, &error.to_string());
+        tokenizer.with_padding(None);
+        tokenizer.with_truncation(None).map_err(fail)?;
+        let first_of = |names: &[&str]| names.iter().find_map(|name| tokenizer.token_to_id(name));
+        let missing = |what: &str| unusable(file, &format!("no {what} token"));
+        let pad_id = first_of(&["[PAD]", "<pad>", "<|endoftext|>"]).ok_or_else(|| missing("padding"))?;
+        let unknown_id = first_of(&["[UNK]", "<unk>", "<|endoftext|>"]).ok_or_else(|| missing("unknown"))?;
+        let mask_id = first_of(&["[MASK]", "<mask>"]);
+        let (prefix, suffix) = frame(&tokenizer, file)?;
+        let mut special_ids: Vec<u32> = prefix.iter().chain(&suffix).copied().collect();
+        special_ids.sort_unstable();
+        special_ids.dedup();
+        // Ids may have gaps, so the number of tokens can be too small a bound.
+        let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        let vocabulary_size = highest as usize + 1;
+        Ok(Self { tokenizer, prefix, suffix, special_ids, vocabulary_size, pad_id, unknown_id, mask_id })
+    }
+
+    /// Writes `tokenizer.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] if the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let text = self
+            .tokenizer
+            .to_string(true)
+            .map_err(|error| DataError::writing(path, std::io::Error::other(error.to_string())))?;
+        crate::files::write_whole(path, text.as_bytes())
+    }
+
+    /// The token of an id.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.tokenizer.id_to_token(id)
+    }
+}
+
+impl SentenceTokenizer for PretrainedTokenizer {
+    fn encode(&self, sentence: &str, max_tokens: usize) -> Encoded {
+        // A sentence that the library cannot tokenise has no tokens of its own.
+        let encoding = self.tokenizer.encode_fast(clean(sentence), false).ok();
+        let inner = encoding.as_ref().map_or(&[][..], |encoding| encoding.get_ids());
+        let room = max_tokens.saturating_sub(self.prefix.len() + self.suffix.len()).max(1);
+        let truncated = inner.len() > room;
+        // `[CLS] [SEP]` is what every BERT makes of nothing; without such a frame nothing would be left.
+        let is_bare = inner.is_empty() && self.prefix.is_empty() && self.suffix.is_empty();
+        let kept = if is_bare { &[self.unknown_id][..] } else { &inner[..inner.len().min(room)] };
+        let ids = [self.prefix.as_slice(), kept, self.suffix.as_slice()].concat();
+        let unknown_tokens = kept.iter().filter(|id| **id == self.unknown_id).count();
+        Encoded { ids, truncated, unknown_tokens, empty: inner.is_empty() }
+    }
+
+    fn vocabulary_size(&self) -> usize {
+        self.vocabulary_size
+    }
+
+    fn pad_id(&self) -> u32 {
+        self.pad_id
+    }
+
+    fn unknown_id(&self) -> u32 {
+        self.unknown_id
+    }
+
+    fn special_ids(&self) -> &[u32] {
+        &self.special_ids
+    }
+
+    fn mask_id(&self) -> Option<u32> {
+        self.mask_id
+    }
+}
+
+/// What the post-processor puts around a sentence, found out by trying.
+fn frame(tokenizer: &Tokenizer, file: &str) -> Result<(Vec<u32>, Vec<u32>)> {
+    let ids = |special| {
+        let encoding = tokenizer.encode("a", special).map_err(|error| unusable(file, &error.to_string()))?;
+        Ok::<Vec<u32>, DataError>(encoding.get_ids().to_vec())
+    };
+    let (bare, framed) = (ids(false)?, ids(true)?);
+    let start = framed.windows(bare.len().max(1)).position(|window| window == bare);
+    let start = start.ok_or_else(|| unusable(file, "its post-processor changes the sentence"))?;
+    Ok((framed[..start].to_vec(), framed[start + bare.len()..].to_vec()))
+}
+
+fn unusable(file: &str, problem: &str) -> DataError {
+    DataError::Tokenizer {
+        file: file.to_owned(),
+        problem: problem.to_owned(),
+        fix: "use the vocab.txt or tokenizer.json that belongs to the encoder".to_owned(),
+    }
+}

@@ -1,0 +1,365 @@
+//! Where data is looked for, and what is recorded of where it was found.
+
+use crate::catalog::{CatalogEntry, FileEntry, SplitEntry};
+use crate::error::{DataError, Result};
+use crate::hub::{Hub, HubFiles, HubOptions, select, user_cache_dir};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where data came from; stands in every record of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Origin {
+    /// The folder given by flag or environment.
+    DataDir,
+    /// `data/` of the project.
+    ProjectData,
+    /// A cache of this machine; with the commit if it is the hub's cache.
+    Cache {
+        /// Commit of the hub's data set.
+        revision: Option<String>,
+    },
+    /// Downloaded from the hub.
+    Hub {
+        /// Commit of the hub's data set.
+        revision: String,
+    },
+    /// A file that the user named.
+    OwnFile,
+    /// The sample bundled with the program. Such a run never enters a table of real results.
+    Sample,
+}
+
+/// One file that was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Path below the data folder, `hub:ID/FILE@REVISION`, or `sample:SPLIT`; never a path of the machine.
+    pub path: String,
+    /// Hash of the stored bytes, lower-case hex.
+    pub sha256: String,
+    /// Stored size.
+    pub bytes: u64,
+    /// Usable rows.
+    pub rows: usize,
+}
+
+/// A copy of a split that was found.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) entry: &'static FileEntry,
+    pub(crate) files: Vec<LocatedFile>,
+    pub(crate) origin: Origin,
+}
+
+#[derive(Debug)]
+pub(crate) struct LocatedFile {
+    pub(crate) path: PathBuf,
+    /// What stands in [`FileRecord::path`].
+    pub(crate) record: String,
+}
+
+/// The search order: the given folder, `data/`, the local caches, the hub. The bundled sample comes last and
+/// by decision of the caller: on [`DataError::Missing`], ask for the data set `sample` and say so.
+#[derive(Debug, Clone)]
+pub struct DataSource {
+    data_dir: Option<PathBuf>,
+    project_dir: PathBuf,
+    cache_dir: PathBuf,
+    hub: Hub,
+}
+
+impl DataSource {
+    /// The usual places, with `data_dir` (flag or `SIMCSE_DATA_DIR`) first.
+    ///
+    /// # Errors
+    /// [`DataError::Missing`] if a folder is given that does not exist: a typing error must not silently
+    /// train on other data.
+    pub fn new(data_dir: Option<PathBuf>) -> Result<Self> {
+        Self::with_places(
+            data_dir,
+            PathBuf::from("data"),
+            user_cache_dir().join("simcse"),
+            HubOptions::from_env(),
+        )
+    }
+
+    /// Every place given.
+    ///
+    /// # Errors
+    /// As [`DataSource::new`].
+    pub fn with_places(
+        data_dir: Option<PathBuf>,
+        project_dir: PathBuf,
+        cache_dir: PathBuf,
+        hub: HubOptions,
+    ) -> Result<Self> {
+        if let Some(folder) = data_dir.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(DataError::Missing {
+                what: format!("data folder {}", folder.display()),
+                looked_in: vec!["the file system".to_owned()],
+                fix: "correct --data-dir or SIMCSE_DATA_DIR, or leave it out to search the usual places"
+                    .to_owned(),
+            });
+        }
+        Ok(Self { data_dir, project_dir, cache_dir, hub: Hub { options: hub } })
+    }
+
+    /// The folder given, if one was.
+    pub fn data_dir(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    /// The first copy of a split in the search order.
+    pub(crate) fn locate(&self, entry: &'static CatalogEntry, split: &'static SplitEntry) -> Result<Located> {
+        let mut looked_in = Vec::new();
+        for (folder, origin, name) in self.folders() {
+            if let Some(located) = split.files.iter().find_map(|file| in_folder(folder, file, &origin)) {
+                return Ok(located);
+            }
+            looked_in.push(name);
+        }
+        for file in &split.files {
+            if let Some(found) = file.hub.as_ref().and_then(|id| self.hub.cached(id, &file.paths)) {
+                let origin = Origin::Cache { revision: Some(found.revision.clone()) };
+                return Ok(from_hub(file, found, origin));
+            }
+        }
+        looked_in.push("the hub's cache".to_owned());
+        match self.download(split, &mut looked_in) {
+            Some(located) => Ok(located),
+            None => Err(self.missing(entry, split, looked_in)),
+        }
+    }
+
+    /// A file that the user named: as given, or below the data folder.
+    pub(crate) fn locate_own(&self, path: &str) -> Result<LocatedFile> {
+        let given = Path::new(path);
+        let below = self.data_dir.as_ref().map(|folder| folder.join(given));
+        let candidates = [Some(given.to_path_buf()), below];
+        let Some(found) = candidates.into_iter().flatten().find(|candidate| candidate.is_file()) else {
+            return Err(DataError::Missing {
+                what: format!("file {path}"),
+                looked_in: vec!["the working folder".to_owned(), "the data folder".to_owned()],
+                fix: "correct the path, or use the name of a known data set".to_owned(),
+            });
+        };
+        // An absolute path would carry the machine into the record: what lies outside the data folder keeps
+        // only its name. The hash identifies it.
+        let inside = self.data_dir.as_ref().and_then(|folder| given.strip_prefix(folder).ok());
+        let record = match inside {
+            Some(inside) => inside.display().to_string(),
+            None if given.is_relative() && !path.contains("..") => path.to_owned(),
+            None => given.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+        };
+        Ok(LocatedFile { path: found, record })
+    }
+
+    fn folders(&self) -> Vec<(&Path, Origin, String)> {
+        let mut folders = Vec::new();
+        if let Some(folder) = &self.data_dir {
+            folders.push((
+                folder.as_path(),
+                Origin::DataDir,
+                format!("the data folder {}", folder.display()),
+            ));
+        }
+        folders.push((&self.project_dir, Origin::ProjectData, format!("{}/", self.project_dir.display())));
+        let cache = Origin::Cache { revision: None };
+        folders.push((&self.cache_dir, cache, format!("the cache {}", self.cache_dir.display())));
+        folders
+    }
+
+    fn download(&self, split: &'static SplitEntry, looked_in: &mut Vec<String>) -> Option<Located> {
+        for file in &split.files {
+            let Some(id) = &file.hub else { continue };
+            match self.hub.download(id, &file.paths) {
+                Ok(Some(found)) => {
+                    let origin = Origin::Hub { revision: found.revision.clone() };
+                    return Some(from_hub(file, found, origin));
+                }
+                Ok(None) => looked_in.push(format!("the hub's {id} (no {})", file.paths.join(", "))),
+                Err(DataError::Hub { endpoint, problem, .. }) => {
+                    let reason = format!("the hub {endpoint} ({problem})");
+                    if !looked_in.contains(&reason) {
+                        looked_in.push(reason);
+                    }
+                }
+                Err(other) => looked_in.push(format!("the hub ({other})")),
+            }
+        }
+        None
+    }
+
+    fn missing(&self, entry: &CatalogEntry, split: &SplitEntry, looked_in: Vec<String>) -> DataError {
+        let local = split.files.iter().find(|file| file.hub.is_none());
+        let wanted = local.or(split.files.first()).map_or_else(String::new, |file| file.paths.join(", "));
+        DataError::Missing {
+            what: format!("data set {}/{}", entry.name, split.split),
+            looked_in,
+            fix: format!("put {wanted} into a folder and name the folder by --data-dir or SIMCSE_DATA_DIR"),
+        }
+    }
+}
+
+/// A copy of a split below a data folder. A hub's file may lie there under the whole id (as the hub's
+/// download command puts it), under its last part (as a clone does), or by its own path.
+fn in_folder(folder: &Path, entry: &'static FileEntry, origin: &Origin) -> Option<Located> {
+    let prefixes = match &entry.hub {
+        None => vec![String::new()],
+        Some(id) => {
+            let last = id.rsplit('/').next().unwrap_or(id);
+            let mut prefixes = vec![format!("{id}/"), format!("{last}/")];
+            // `data/train-*.parquet` says nothing about the data set; a path with a name of its own does.
+            if entry.paths.iter().all(|path| !path.starts_with("data/") && path.contains('/')) {
+                prefixes.push(String::new());
+            }
+            prefixes
+        }
+    };
+    prefixes.iter().find_map(|prefix| {
+        let patterns: Vec<String> = entry.paths.iter().map(|path| format!("{prefix}{path}")).collect();
+        let found = expand(folder, &patterns)?;
+        let files = found.into_iter().map(|(path, record)| LocatedFile { path, record }).collect();
+        Some(Located { entry, files, origin: origin.clone() })
+    })
+}
+
+fn from_hub(entry: &'static FileEntry, found: HubFiles, origin: Origin) -> Located {
+    let id = entry.hub.as_deref().unwrap_or_default();
+    let revision = &found.revision;
+    let named =
+        |(path, name): (PathBuf, String)| LocatedFile { path, record: format!("hub:{id}/{name}@{revision}") };
+    let files = found.files.into_iter().map(named).collect();
+    Located { entry, files, origin }
+}
+
+/// The files or folders below `folder` that match each of `patterns`, with their paths below it; `None` if a
+/// pattern has none. A star stands in the last part of a path only.
+pub(crate) fn expand(folder: &Path, patterns: &[String]) -> Option<Vec<(PathBuf, String)>> {
+    let mut found = Vec::new();
+    for pattern in patterns {
+        if !pattern.contains('*') {
+            let path = folder.join(pattern);
+            if !path.exists() {
+                return None;
+            }
+            found.push((path, pattern.clone()));
+            continue;
+        }
+        let (parent, _) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+        let listed = std::fs::read_dir(folder.join(parent)).ok()?;
+        let names: Vec<String> = listed
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .map(|name| if parent.is_empty() { name } else { format!("{parent}/{name}") })
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let matching = select(&names, std::slice::from_ref(pattern))?;
+        found.extend(matching.into_iter().map(|name| (folder.join(name), name.to_owned())));
+    }
+    Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog;
+    use crate::files::write_whole;
+    use crate::rows::Split;
+    use tempfile::TempDir;
+
+    struct Places {
+        root: TempDir,
+    }
+
+    impl Places {
+        fn new() -> Self {
+            let root = tempfile::tempdir().unwrap();
+            std::fs::create_dir(root.path().join("given")).unwrap();
+            Self { root }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.root.path().join(name)
+        }
+
+        fn put(&self, name: &str) {
+            write_whole(&self.path(name), b"a\tb\t1\n").unwrap();
+        }
+
+        fn locate(&self) -> Result<Located> {
+            let hub = HubOptions { offline: true, cache_dir: self.path("hub"), ..HubOptions::from_env() };
+            let given = Some(self.path("given"));
+            let source = DataSource::with_places(given, self.path("data"), self.path("cache"), hub).unwrap();
+            let entry = catalog::find("lcqmc").unwrap();
+            source.locate(entry, entry.split(Split::Test).unwrap())
+        }
+    }
+
+    #[test]
+    fn places_are_searched_in_order() {
+        let places = Places::new();
+        let snapshot = "hub/datasets--C-MTEB--LCQMC/snapshots/abc/data/test-00000-of-00001.parquet";
+        places.put(snapshot);
+        write_whole(&places.path("hub/datasets--C-MTEB--LCQMC/refs/main"), b"abc\n").unwrap();
+        let found = places.locate().unwrap();
+        assert_eq!(found.origin, Origin::Cache { revision: Some("abc".to_owned()) });
+        assert_eq!(found.files[0].record, "hub:C-MTEB/LCQMC/data/test-00000-of-00001.parquet@abc");
+        places.put("cache/LCQMC/test.txt");
+        assert_eq!(places.locate().unwrap().origin, Origin::Cache { revision: None });
+        places.put("data/LCQMC/LCQMC.test.data");
+        assert_eq!(places.locate().unwrap().origin, Origin::ProjectData);
+        places.put("given/C-MTEB/LCQMC/data/test-00000-of-00001.parquet");
+        let found = places.locate().unwrap();
+        assert_eq!(found.origin, Origin::DataDir);
+        assert_eq!(found.files[0].record, "C-MTEB/LCQMC/data/test-00000-of-00001.parquet");
+    }
+
+    #[test]
+    fn an_incomplete_set_of_files_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        write_whole(&folder.path().join("a.csv"), b"x").unwrap();
+        let patterns = ["a.csv".to_owned(), "b.csv".to_owned()];
+        assert_eq!(expand(folder.path(), &patterns), None);
+        assert_eq!(expand(folder.path(), &patterns[..1]).map(|found| found.len()), Some(1));
+    }
+
+    #[test]
+    fn what_is_nowhere_says_where_it_was_looked_for() {
+        let error = Places::new().locate().unwrap_err().to_string();
+        assert!(error.starts_with("data set lcqmc/test not found; looked in: the data folder "), "{error}");
+        assert!(
+            error.contains("HF_HUB_OFFLINE is set") && error.contains("; fix: put LCQMC/test.txt into"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_that_does_not_exist_is_an_error() {
+        let error = DataSource::new(Some(PathBuf::from("no/such/folder"))).unwrap_err().to_string();
+        assert!(error.starts_with("data folder no/such/folder not found"), "{error}");
+        assert!(error.contains("; fix: correct --data-dir"), "{error}");
+    }
+
+    #[test]
+    fn own_files_are_recorded_without_paths_of_the_machine() {
+        let places = Places::new();
+        places.put("given/mine/own.tsv");
+        places.put("elsewhere/other.tsv");
+        let hub = HubOptions { offline: true, ..HubOptions::from_env() };
+        let given = Some(places.path("given"));
+        let source = DataSource::with_places(given, places.path("data"), places.path("cache"), hub).unwrap();
+        let record = |path: &str| source.locate_own(path).unwrap().record;
+        assert_eq!(record("mine/own.tsv"), "mine/own.tsv");
+        assert_eq!(record(places.path("given/mine/own.tsv").to_str().unwrap()), "mine/own.tsv");
+        assert_eq!(record(places.path("elsewhere/other.tsv").to_str().unwrap()), "other.tsv");
+        assert!(
+            source
+                .locate_own("mine/none.tsv")
+                .unwrap_err()
+                .to_string()
+                .contains("file mine/none.tsv not found")
+        );
+    }
+}
