@@ -1,13 +1,19 @@
 //! One TOML file is one experiment: everything that decides its numbers, and no defaults for choices.
 
+use std::fmt::Debug;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, anyhow, bail};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use simcse_data::{AugmentationConfig, VocabularyConfig};
 use simcse_losses::LossConfig;
 use simcse_model::TextCnnConfig;
 use simcse_train::{TrainConfig, health::HealthConfig};
+
+mod error;
+pub use error::ConfigError;
+use error::{line_at, line_suffix};
 
 /// A whole run. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -90,43 +96,74 @@ pub struct EvaluationConfig {
 impl RunConfig {
     /// Reads a configuration; `overrides` are `key.path=value` pairs that replace values in the file.
     ///
-    /// Fails, naming file and line, on anything that is missing, unknown or out of range.
+    /// # Errors
+    /// On anything that is missing, unknown or out of range, naming file and line, or the override.
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self> {
-        Self::from_table(read_table(path)?, overrides).with_context(|| path.display().to_string())
+        let text = read_text(path)?;
+        match Self::from_table(parse(path, &text)?, overrides) {
+            Err(error) if !error.is_of_override() => {
+                bail!("{}{}: {error}", path.display(), line_suffix(&text, &error.key))
+            }
+            other => Ok(other?),
+        }
     }
 
     /// A configuration from a TOML table with overrides applied.
-    pub fn from_table(mut table: toml::Table, overrides: &[String]) -> Result<Self> {
+    ///
+    /// # Errors
+    /// As [`RunConfig::load`], but without file and line.
+    pub fn from_table(mut table: toml::Table, overrides: &[String]) -> Result<Self, ConfigError> {
         for text in overrides {
-            let Some((key, value)) = text.split_once('=') else {
-                bail!("--set {text}: wanted key.path=value");
-            };
-            set(&mut table, key.trim(), parse_value(value.trim()))?;
+            let set = text
+                .split_once('=')
+                .ok_or_else(|| "no `=`; fix: write key.path=value".to_owned())
+                .and_then(|(key, value)| {
+                    set(&mut table, key.trim(), parse_value(value.trim())).map_err(|error| error.to_string())
+                });
+            set.map_err(|problem| ConfigError::of_override(text, problem))?;
         }
-        // Through text, so that an error shows the place.
-        let text = toml::to_string(&table)?;
-        let config: Self = toml::from_str(&text)?;
+        let read = Self::read(table);
+        read.map_err(|error| match overrides.iter().rfind(|text| error.is_about(text)) {
+            Some(text) => ConfigError::of_override(text, error.problem),
+            None => error,
+        })
+    }
+
+    fn read(table: toml::Table) -> Result<Self, ConfigError> {
+        let config: Self =
+            table.clone().try_into().map_err(|error| ConfigError::unreadable(&error, &table))?;
         config.validate()?;
         Ok(config)
     }
 
     /// Fails on a value out of range; the message names the key.
-    pub fn validate(&self) -> Result<()> {
-        let plain = |text: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let check = |holds: bool, key: &str, value: &dyn Debug, fix: &str| match holds {
+            true => Ok(()),
+            false => Err(ConfigError::new(key, format!("{key} = {value:?} cannot be used; fix: {fix}"))),
         };
-        ensure!(plain(&self.experiment), "experiment = {:?}: letters, digits, - . _ only", self.experiment);
-        ensure!(plain(&self.name), "name = {:?}: letters, digits, - . _ only", self.name);
-        ensure!(!self.data.train.is_empty(), "data.train: needs one source or more");
-        ensure!(self.data.max_tokens > 0, "data.max_tokens = 0: must be 1 or more");
-        ensure!(self.data.limit != Some(0), "data.limit = 0: must be 1 or more; leave it out for all");
-        ensure!(!self.evaluation.select_on.is_empty(), "evaluation.select_on: needs one task or more");
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+        let plain =
+            |text: &str| text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed);
+        let letters = "use lower-case letters, digits, `-`, `_` and `.`";
+        check(plain(&self.experiment), "experiment", &self.experiment, letters)?;
+        check(plain(&self.name), "name", &self.name, letters)?;
+        let Self { data, evaluation, .. } = self;
+        check(!data.train.is_empty(), "data.train", &data.train, "give one source or more")?;
+        check(data.max_tokens > 0, "data.max_tokens", &data.max_tokens, "give 1 or more")?;
+        check(data.limit != Some(0), "data.limit", &0, "give 1 or more; leave it out for all")?;
+        check(!evaluation.tasks.is_empty(), "evaluation.tasks", &evaluation.tasks, "give one task or more")?;
+        check(
+            !evaluation.select_on.is_empty(),
+            "evaluation.select_on",
+            &evaluation.select_on,
+            "give one task or more",
+        )?;
         let EncoderConfig::TextCnn(section) = &self.encoder;
         section.network.validate()?;
         self.augmentation.validate()?;
         self.loss.validate()?;
-        self.train.validate()?;
-        Ok(())
+        Ok(self.train.validate()?)
     }
 
     /// The configuration as TOML, the form that runs record and hash.
@@ -135,11 +172,22 @@ impl RunConfig {
     }
 }
 
-/// Reads a file as a TOML table; an error names file, line and column.
-pub fn read_table(path: &Path) -> Result<toml::Table> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{}: cannot be read; fix: name a configuration file", path.display()))?;
-    toml::from_str(&text).with_context(|| path.display().to_string())
+/// Reads a TOML file that is no run itself; an error names file and line.
+pub fn read_toml<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    parse(path, &read_text(path)?)
+}
+
+fn read_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| {
+        anyhow!("{}: cannot be read ({error}); fix: name a configuration file", path.display())
+    })
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let line = line_at(text, error.span().unwrap_or_default().start);
+        anyhow!("{}:{line}: {}; fix: correct it", path.display(), error.message().replace('\n', " "))
+    })
 }
 
 /// Puts `value` at the dotted `key`; every table on the way must exist.
@@ -148,7 +196,7 @@ pub fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()>
     while let Some((head, tail)) = rest.split_once('.') {
         table = match table.get_mut(head) {
             Some(toml::Value::Table(inner)) => inner,
-            _ => bail!("{key}: there is no section {head:?} in the configuration"),
+            _ => bail!("{key}: there is no section {head:?} in the configuration; fix: correct the key"),
         };
         rest = tail;
     }
@@ -159,5 +207,8 @@ pub fn set(table: &mut toml::Table, key: &str, value: toml::Value) -> Result<()>
 /// A TOML value, or else a string, so that `--set name=abc` needs no quotes.
 fn parse_value(text: &str) -> toml::Value {
     let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"));
-    parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| toml::Value::String(text.to_owned()))
+    parsed
+        .ok()
+        .and_then(|mut table| table.remove("value"))
+        .unwrap_or_else(|| toml::Value::String(text.to_owned()))
 }

@@ -30,7 +30,11 @@ pub trait Embedder {
 /// # Errors
 /// When the directory is no encoder directory, or a file in it is missing or damaged.
 pub fn load(path: &Path) -> anyhow::Result<Box<dyn Embedder>> {
-    ensure!(path.is_dir(), "{}: no such folder; fix: give the directory of a trained encoder", path.display());
+    ensure!(
+        path.is_dir(),
+        "{}: no such folder; fix: give the directory of a trained encoder",
+        path.display()
+    );
     Ok(Box::new(SavedEncoder::load(path)?))
 }
 
@@ -58,7 +62,10 @@ impl EmbeddedSentences {
     ///
     /// # Errors
     /// When the embedder fails, returns another number of values than `n * D`, or a value that is not finite.
-    pub fn new<'a>(embedder: &dyn Embedder, sentences: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
+    pub fn new<'a>(
+        embedder: &dyn Embedder,
+        sentences: impl IntoIterator<Item = &'a str>,
+    ) -> anyhow::Result<Self> {
         let mut unique: Vec<&str> = sentences.into_iter().collect();
         unique.sort_unstable_by(|a, b| b.chars().count().cmp(&a.chars().count()).then_with(|| a.cmp(b)));
         unique.dedup();
@@ -79,7 +86,8 @@ impl EmbeddedSentences {
     /// # Errors
     /// When the sentence was not among those given to [`EmbeddedSentences::new`].
     pub fn get(&self, sentence: &str) -> anyhow::Result<&[f32]> {
-        let row = self.rows.get(sentence).with_context(|| format!("sentence {sentence:?} was never embedded"))?;
+        let row =
+            self.rows.get(sentence).with_context(|| format!("sentence {sentence:?} was never embedded"))?;
         Ok(&self.values[row * self.size..(row + 1) * self.size])
     }
 
@@ -110,7 +118,10 @@ fn embed_checked(embedder: &dyn Embedder, sentences: &[&str]) -> anyhow::Result<
         sentences.len()
     );
     if let Some(position) = values.iter().position(|value| !value.is_finite()) {
-        bail!("the embedding of {:?} is not finite; fix: train with a lower learning rate", sentences[position / size]);
+        bail!(
+            "the embedding of {:?} is not finite; fix: train with a lower learning rate",
+            sentences[position / size]
+        );
     }
     Ok(values)
 }

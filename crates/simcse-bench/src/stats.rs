@@ -58,13 +58,23 @@ pub fn paired_t_test(first: &[f64], second: &[f64]) -> anyhow::Result<PairedTTes
     let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
     let summary = SampleSummary::of(&differences).context("no values to compare")?;
     let sd = summary.sd.context("a paired test needs at least two seeds")?;
-    ensure!(sd > 0.0, "all differences are {}: no spread over seeds; fix: use a bootstrap over pairs", summary.mean);
+    ensure!(
+        sd > 0.0,
+        "all differences are {}: no spread over seeds; fix: use a bootstrap over pairs",
+        summary.mean
+    );
     let standard_error = sd / (summary.count as f64).sqrt();
     let student = StudentsT::new(0.0, 1.0, summary.count as f64 - 1.0)?;
     let t = summary.mean / standard_error;
     let half = student.inverse_cdf(0.975) * standard_error;
     let interval = summary.mean - half..summary.mean + half;
-    Ok(PairedTTest { difference: summary.mean, t, p: 2.0 * student.sf(t.abs()), interval, count: summary.count })
+    Ok(PairedTTest {
+        difference: summary.mean,
+        t,
+        p: 2.0 * student.sf(t.abs()),
+        interval,
+        count: summary.count,
+    })
 }
 
 /// Result of [`paired_bootstrap`].

@@ -222,6 +222,11 @@ fn diagnostics_equal_hand_counts() {
     near(masked.accuracy, 2.0 / 3.0);
     near(masked.chance_loss, (2.0 * 2_f64.ln() + 3_f64.ln()) / 3.0);
     assert_eq!(of(Similarity::Cosine, Some(&[1, 1, 1])).negative_cosine, None);
+    // A collapsed encoder finds nothing: ties do not count.
+    let alike = Tensor::new(&[[1_f32, 2.]; 3], &Device::Cpu).unwrap();
+    let collapsed = info_nce(&alike, &alike, &configs(0.05)[0], None).unwrap().diagnostics().unwrap();
+    assert_eq!(collapsed.accuracy, 0.0);
+    near(collapsed.positive_cosine, 1.0);
     // Dot products: [[2, 0, 6], [1, 0, 3], [3, 20, 25]]. Accuracy follows them, the cosines do not change.
     let dot = of(Similarity::Dot, None);
     near(dot.accuracy, 1.0 / 3.0);

@@ -5,12 +5,14 @@
 //! to a temporary file and renamed, so a crash or a full disk leaves the previous one.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
+use simcse_data::DataError;
 use simcse_model::ParameterSet;
 
 use crate::health::Health;
@@ -66,15 +68,20 @@ pub fn save(
         tensors.push((format!("first_moment/{name}"), moments.first.clone(), shape.clone()));
         tensors.push((format!("second_moment/{name}"), moments.second.clone(), shape));
     }
-    write(path, state, &tensors).map_err(|error| TrainError::Checkpoint {
-        path: path.to_owned(),
-        problem: format!(
-            "cannot be written: {error:#}; fix: make room or choose another --out; an older one is intact"
-        ),
+    let fail = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
+    let bytes = encode(state, &tensors).map_err(|error| fail(format!("cannot be made: {error:#}")))?;
+    simcse_data::write_whole(path, &bytes).map_err(|error| {
+        let reason = match error {
+            DataError::Io { source, .. } => source.to_string(),
+            other => other.to_string(),
+        };
+        fail(format!(
+            "cannot be written ({reason}); fix: make room or choose another --out; an older one is intact"
+        ))
     })
 }
 
-fn write(path: &Path, state: &State, tensors: &[(String, Vec<f32>, Vec<usize>)]) -> anyhow::Result<()> {
+fn encode(state: &State, tensors: &[(String, Vec<f32>, Vec<usize>)]) -> anyhow::Result<Vec<u8>> {
     let bytes: Vec<Vec<u8>> = tensors
         .iter()
         .map(|(_, values, _)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
@@ -85,9 +92,18 @@ fn write(path: &Path, state: &State, tensors: &[(String, Vec<f32>, Vec<usize>)])
         .map(|((name, _, shape), bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let metadata = HashMap::from([(STATE.to_owned(), serde_json::to_string(state)?)]);
-    let bytes = safetensors::serialize(views, Some(metadata))?;
-    simcse_data::write_whole(path, &bytes)?;
-    Ok(())
+    Ok(safetensors::serialize(views, Some(metadata))?)
+}
+
+/// Removes the checkpoint of a run whose results are on disk; it is no error when there is none.
+pub fn remove(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(TrainError::Checkpoint {
+            path: path.to_owned(),
+            problem: format!("the run is finished, but its checkpoint stays ({error}); fix: delete it"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a checkpoint back into parameters and optimiser. Returns its state and the best parameters.

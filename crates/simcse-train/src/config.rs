@@ -44,35 +44,44 @@ pub struct TrainConfig {
 impl TrainConfig {
     /// Fails on a value out of range; the message names the key.
     pub fn validate(&self) -> Result<()> {
-        let positive = |key, value: f64| check(key, value, value > 0.0, "must be a number above 0");
-        let share = |key, value: f64| check(key, value, (0.0..1.0).contains(&value), "must lie in [0, 1)");
+        let positive = |key, value: f64| check(key, value, value > 0.0, "give a number above 0");
+        let share =
+            |key, value: f64| check(key, value, (0.0..1.0).contains(&value), "give a number in [0, 1)");
         if self.batch_size < 2 {
-            return Err(bad("batch_size", self.batch_size, "a contrast needs 2 sentences or more"));
+            return Err(bad(
+                "batch_size",
+                self.batch_size,
+                "give 2 or more, a contrast needs other sentences",
+            ));
         }
         positive("learning_rate", self.learning_rate)?;
         positive("epsilon", self.epsilon)?;
         positive("max_gradient_norm", self.max_gradient_norm)?;
         share("beta1", self.beta1)?;
         share("beta2", self.beta2)?;
-        check("weight_decay", self.weight_decay, self.weight_decay >= 0.0, "must be 0 or more")?;
+        check("weight_decay", self.weight_decay, self.weight_decay >= 0.0, "give 0 or more")?;
         if self.warmup_steps > self.steps {
-            return Err(bad("warmup_steps", self.warmup_steps, &format!("exceeds steps = {}", self.steps)));
+            return Err(bad(
+                "warmup_steps",
+                self.warmup_steps,
+                &format!("give at most steps = {}", self.steps),
+            ));
         }
         for (key, value) in
             [("evaluate_every", self.evaluate_every), ("checkpoint_every", self.checkpoint_every)]
         {
             if value == 0 {
-                return Err(bad(key, value, "must be 1 or more"));
+                return Err(bad(key, value, "give 1 or more"));
             }
         }
         self.groups.iter().try_for_each(ParameterGroup::validate)
     }
 }
 
-pub(crate) fn check(key: &'static str, value: f64, holds: bool, problem: &str) -> Result<()> {
-    if holds && value.is_finite() { Ok(()) } else { Err(bad(key, value, problem)) }
+pub(crate) fn check(key: &'static str, value: f64, holds: bool, fix: &str) -> Result<()> {
+    if holds && value.is_finite() { Ok(()) } else { Err(bad(key, value, fix)) }
 }
 
-fn bad(key: &'static str, value: impl ToString, problem: &str) -> TrainError {
-    TrainError::Config { key, value: value.to_string(), problem: problem.to_owned() }
+fn bad(key: &'static str, value: impl ToString, fix: &str) -> TrainError {
+    TrainError::Config { key, value: value.to_string(), fix: fix.to_owned() }
 }

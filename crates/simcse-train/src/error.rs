@@ -9,14 +9,14 @@ pub type Result<T> = std::result::Result<T, TrainError>;
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
     /// A value of the `[train]` section cannot be used.
-    #[error("[train] {key} = {value}: {problem}")]
+    #[error("train.{key} = {value} cannot be used; fix: {fix}")]
     Config {
-        /// The key.
+        /// The key below `train`.
         key: &'static str,
         /// The value found.
         value: String,
-        /// What is wrong and what would be right.
-        problem: String,
+        /// What would be right.
+        fix: String,
     },
     /// A health check found that the run does not learn.
     #[error("step {step}: {finding}")]
@@ -47,6 +47,6 @@ pub enum TrainError {
     #[error(transparent)]
     Loss(#[from] simcse_losses::LossError),
     /// Making a batch or measuring the dev score failed.
-    #[error("{0:#}")]
+    #[error(transparent)]
     Other(#[from] anyhow::Error),
 }

@@ -24,8 +24,8 @@ pub struct ParameterGroup {
 impl ParameterGroup {
     pub(crate) fn validate(&self) -> Result<()> {
         let factor = self.learning_rate_factor;
-        check("groups.learning_rate_factor", factor, factor > 0.0, "must be a number above 0")?;
-        check("groups.weight_decay", self.weight_decay, self.weight_decay >= 0.0, "must be 0 or more")
+        check("groups.learning_rate_factor", factor, factor > 0.0, "give a number above 0")?;
+        check("groups.weight_decay", self.weight_decay, self.weight_decay >= 0.0, "give 0 or more")
     }
 }
 
@@ -63,7 +63,7 @@ impl AdamW {
                 return Err(TrainError::Config {
                     key: "groups.prefix",
                     value: format!("{:?}", group.prefix),
-                    problem: format!("fits none of the parameters {}", names.join(", ")),
+                    fix: format!("give the beginning of one of {}", names.join(", ")),
                 });
             }
         }

@@ -96,7 +96,8 @@ impl Trainer<'_> {
     /// cannot be selected unless `steps` is 0.
     ///
     /// Fails on an unhealthy run, and with [`TrainError::Interrupted`] after Ctrl-C, when the checkpoint is
-    /// written. The checkpoint of a finished run is removed.
+    /// written. The last checkpoint of a finished run stays, so that nothing is lost if its results cannot be
+    /// written; [`checkpoint::remove`] it when they are.
     pub fn run(
         &self,
         encoder: &dyn SentenceEncoder,
@@ -190,6 +191,11 @@ impl<'a> Run<'a> {
     }
 
     fn consider(&mut self, score: f64) -> Result<()> {
+        if !score.is_finite() {
+            let finding =
+                format!("the dev score is {score}: all embeddings may be alike, or one is not finite");
+            return Err(TrainError::Unhealthy { step: self.state.step, finding });
+        }
         if self.state.best.is_none_or(|best| score > best.score) {
             self.state.best = Some(Best { step: self.state.step, score });
             self.best = Some(self.encoder.parameters().snapshot()?);
@@ -213,13 +219,6 @@ impl<'a> Run<'a> {
     fn finish(self) -> Result<Outcome> {
         if let Some(best) = &self.best {
             self.encoder.parameters().restore(best)?;
-        }
-        let checkpoint = &self.trainer.checkpoint;
-        if checkpoint.exists() {
-            std::fs::remove_file(checkpoint).map_err(|error| TrainError::Checkpoint {
-                path: checkpoint.clone(),
-                problem: format!("the run is finished, but its checkpoint cannot be removed: {error}"),
-            })?;
         }
         let selected = self.state.best.ok_or_else(|| anyhow::anyhow!("no measurement on dev was made"))?;
         Ok(Outcome { steps: self.state.step, selected, seconds: self.state.seconds })

@@ -96,7 +96,11 @@ pub fn record_baselines(
     record_on(&found.sets, results, character_vectors)
 }
 
-fn record_on(sets: &[PairSet], results: &Path, character_vectors: Option<&Path>) -> anyhow::Result<Vec<Summary>> {
+fn record_on(
+    sets: &[PairSet],
+    results: &Path,
+    character_vectors: Option<&Path>,
+) -> anyhow::Result<Vec<Summary>> {
     let given = character_vectors.map(|path| Baseline::MeanCharacterVectors { path: path.to_owned() });
     let random = RANDOM_SEEDS.map(|seed| Baseline::MeanRandomVectors { seed });
     let all = std::iter::once(Baseline::CharacterJaccard).chain(random).chain(given);
@@ -147,7 +151,10 @@ mod tests {
         let runs = record_on(&sets, results.path(), Some(&vectors)).unwrap();
         let names: Vec<_> = runs.iter().map(|run| (run.config.as_str(), run.seed, run.real_data)).collect();
         let random = "mean-random-vectors";
-        assert_eq!(names[..4], [("character-jaccard", 0, false), (random, 1, false), (random, 2, false), (random, 3, false)]);
+        assert_eq!(
+            names[..4],
+            [("character-jaccard", 0, false), (random, 1, false), (random, 2, false), (random, 3, false)]
+        );
         assert_eq!(runs[1].config_sha256, runs[2].config_sha256, "seeds of one row");
         assert_ne!(runs[1].metrics, runs[2].metrics);
         assert!(runs[0].metrics["sample/test/spearman"] > 0.0);

@@ -4,15 +4,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 use simcse_data::DataSource;
 use simcse_train::interrupt::Interrupt;
 
 use super::RunOptions;
-use super::sweep;
+use super::{one_line, sweep};
 use crate::record::Summary;
-
 
 /// Runs an experiment file: a single configuration, or a sweep of variants and seeds.
 ///
@@ -45,8 +44,8 @@ pub struct ExperimentCli {
 impl ExperimentCli {
     /// Runs everything and prints the table of the runs.
     ///
-    /// In a sweep a run that fails is recorded with its reason and the next one begins; the error of the
-    /// last failure is returned at the end. Ctrl-C stops the sweep.
+    /// In a sweep a run that fails is recorded with its reason and the next one begins; at the end the failures
+    /// are counted. Ctrl-C stops the sweep.
     pub fn run(&self) -> Result<()> {
         let options = RunOptions {
             results: self.out.clone(),
@@ -59,24 +58,31 @@ impl ExperimentCli {
             configs.extend(sweep::load(path, &self.seeds, &self.overrides)?);
         }
         let mut summaries: Vec<Summary> = Vec::new();
-        let mut failure = None;
+        let mut failures = 0;
         for (number, config) in configs.iter().enumerate() {
             say(&format!("[{}/{}] {} seed {}", number + 1, configs.len(), config.name, config.seed));
             match options.finished(config)? {
                 Some(summary) if !self.again => summaries.push(summary),
                 _ => match options.run(config, &say) {
                     Ok(summary) => summaries.push(summary),
-                    Err(error) if options.interrupt.is_raised() => return Err(error),
+                    Err(error) if options.interrupt.is_raised() || configs.len() == 1 => return Err(error),
                     Err(error) => {
-                        say(&format!("failed: {error:#}"));
-                        failure = Some(error);
+                        say(&format!("failed: {}", one_line(&error)));
+                        failures += 1;
                     }
                 },
             }
         }
         let mut out = std::io::stdout();
-        for summary in &summaries { writeln!(out, "{} s{} {:?}", summary.config, summary.seed, summary.metrics)?; }
-        failure.map_or(Ok(()), Err)
+        for summary in &summaries {
+            writeln!(out, "{} s{} {:?}", summary.config, summary.seed, summary.metrics)?;
+        }
+        ensure!(
+            failures == 0,
+            "{failures} of {} runs failed; fix: see each `failed` above, then give the same command again",
+            configs.len()
+        );
+        Ok(())
     }
 
     /// Runs, and turns an error into one line on standard error and an exit code that is not 0.
@@ -84,7 +90,7 @@ impl ExperimentCli {
         match Self::parse().run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                say(&format!("error: {error:#}"));
+                say(&format!("error: {}", one_line(&error)));
                 ExitCode::FAILURE
             }
         }

@@ -18,3 +18,18 @@ pub mod views;
 
 pub use cli::ExperimentCli;
 pub use run::RunOptions;
+
+/// An error and its causes in one line: some libraries spread a cause over several lines, and some messages
+/// hold that of their cause already.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let text = cause.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        if line.is_empty() {
+            line = text;
+        } else if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+    }
+    line
+}

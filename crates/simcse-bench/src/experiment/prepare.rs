@@ -164,4 +164,3 @@ fn load_selection(source: &DataSource, tasks: &[String], limit: usize) -> Result
     };
     tasks.iter().map(load).collect()
 }
-

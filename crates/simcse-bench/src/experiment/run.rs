@@ -10,9 +10,10 @@ use simcse_model::{SavedEncoder, SentenceEncoder as _, TextCnn};
 use simcse_random::Stream;
 use simcse_train::interrupt::Interrupt;
 use simcse_train::objective::ViewContrast;
-use simcse_train::{TrainError, Trainer};
+use simcse_train::{TrainError, Trainer, checkpoint};
 
 use super::follow::{EncoderEmbedder, Follower};
+use super::one_line;
 use super::prepare::Prepared;
 use super::views::DropoutViews;
 use crate::config::RunConfig;
@@ -37,7 +38,8 @@ impl RunOptions {
     pub fn finished(&self, config: &RunConfig) -> Result<Option<Summary>> {
         let summary = finished_run(&self.results, &config.experiment, &config.name, config.seed)?;
         let same = config_sha256(&config.to_toml()?)?;
-        Ok(summary.filter(|summary| summary.status == crate::record::Status::Ok && summary.config_sha256 == same))
+        Ok(summary
+            .filter(|summary| summary.status == crate::record::Status::Ok && summary.config_sha256 == same))
     }
 
     /// Trains, selects on dev, scores on all splits and records; a checkpoint of the same run is continued.
@@ -47,7 +49,11 @@ impl RunOptions {
         let prepared = Prepared::new(config, &self.source)?;
         prepared.remarks.iter().for_each(|line| say(line));
         let encoder = prepared.text_cnn(config, self.model_dir.as_ref())?;
-        say(&format!("{} parameters, embeddings of {}", encoder.parameters().element_count(), encoder.embedding_size()));
+        say(&format!(
+            "{} parameters, embeddings of {}",
+            encoder.parameters().element_count(),
+            encoder.embedding_size()
+        ));
         let identity = identity(config, &prepared);
         let (config_toml, data) = (config.to_toml()?, serde_json::to_value(&prepared.manifest)?);
         let mut follower = Follower {
@@ -61,28 +67,34 @@ impl RunOptions {
             directory: None,
             step: 0,
         };
-        let result = self.train_and_score(config, &prepared, &encoder, &mut follower);
+        let result = self.train_and_score(config, &prepared, encoder, &mut follower);
         let step = follower.step;
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(error) => {
                 if let Some(directory) = follower.directory {
-                    directory.finish(unfinished(&error, step))?;
+                    // On a full disk this fails as well; what failed first is what the user must know.
+                    drop(directory.finish(unfinished(&error, step)));
                 }
                 return Err(error);
             }
         };
         let directory = follower.directory.context("the run did not begin")?;
-        let (vocabulary, max_tokens) = (prepared.vocabulary, config.data.max_tokens);
-        SavedEncoder { encoder, vocabulary, max_tokens }.save(&directory.path().join("encoder"))?;
-        directory.finish(outcome)
+        let summary = directory.finish(outcome)?;
+        // Only now: until the results are on disk, the checkpoint is all there is of the training.
+        checkpoint::remove(&self.checkpoint(&identity))?;
+        Ok(summary)
+    }
+
+    fn checkpoint(&self, identity: &RunIdentity) -> PathBuf {
+        identity.directory(&self.results).join("checkpoint.safetensors")
     }
 
     fn train_and_score(
         &self,
         config: &RunConfig,
         prepared: &Prepared,
-        encoder: &TextCnn,
+        encoder: TextCnn,
         follower: &mut Follower,
     ) -> Result<Outcome> {
         let stream = Stream::from_seed(config.seed);
@@ -90,17 +102,19 @@ impl RunOptions {
             config: &config.train,
             health: &config.health,
             stream,
-            checkpoint: follower.identity.directory(&self.results).join("checkpoint.safetensors"),
+            checkpoint: self.checkpoint(follower.identity),
             fingerprint: fingerprint(config, follower.data)?,
             interrupt: self.interrupt.clone(),
         };
         let LossConfig::InfoNce(contrast) = &config.loss;
         let objective = ViewContrast { config: contrast.clone() };
         let mut views = views(config, prepared, stream)?;
-        let trained = trainer.run(encoder, &mut views, &objective, follower)?;
-        let embedder =
-            EncoderEmbedder { encoder, tokenizer: &prepared.vocabulary, max_tokens: config.data.max_tokens };
+        let trained = trainer.run(&encoder, &mut views, &objective, follower)?;
+        let (vocabulary, max_tokens) = (&prepared.vocabulary, config.data.max_tokens);
+        let embedder = EncoderEmbedder { encoder: &encoder, tokenizer: vocabulary, max_tokens };
         let metrics = evaluate(&embedder, &prepared.evaluation)?;
+        let folder = follower.identity.directory(&self.results).join("encoder");
+        SavedEncoder { encoder, vocabulary: vocabulary.clone(), max_tokens }.save(&folder)?;
         let sentences = trained.steps as f64 * config.train.batch_size as f64;
         let rate = if trained.seconds > 0.0 { sentences / trained.seconds } else { 0.0 };
         Ok(Outcome::ok(metrics, trained.selected.step, trained.steps, rate))
@@ -110,7 +124,8 @@ impl RunOptions {
 fn views(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<DropoutViews> {
     let sequences = prepared.tokenized.sequences.clone();
     let batch_size = config.train.batch_size;
-    let sampler = BatchSampler::unique(sequences.len(), batch_size, LastBatch::Keep, stream.named("batches"))?;
+    let sampler =
+        BatchSampler::unique(sequences.len(), batch_size, LastBatch::Keep, stream.named("batches"))?;
     let augmenter = match config.augmentation.is_off() {
         true => None,
         false => Some(Augmenter::new(config.augmentation, prepared.vocabulary.special_ids())?),
@@ -142,6 +157,6 @@ fn fingerprint(config: &RunConfig, data: &Value) -> Result<String> {
 fn unfinished(error: &anyhow::Error, step: u64) -> Outcome {
     match error.downcast_ref::<TrainError>() {
         Some(TrainError::Interrupted { step }) => Outcome::stopped("stopped by Ctrl-C", *step),
-        _ => Outcome::failed(format!("{error:#}"), step),
+        _ => Outcome::failed(one_line(error), step),
     }
 }

@@ -17,7 +17,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-use crate::config::{RunConfig, read_table, set};
+use crate::config::{RunConfig, read_toml, set};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -49,14 +49,14 @@ struct Variant {
 /// `seeds`, where not empty, replaces the seeds of the file. Fails when a file cannot be read, a key is
 /// unknown, a value is out of range, or two variants have one name.
 pub fn load(path: &Path, seeds: &[u64], overrides: &[String]) -> Result<Vec<RunConfig>> {
-    let table = read_table(path)?;
+    let table: toml::Table = read_toml(path)?;
     if !table.contains_key("base") {
         let config = RunConfig::load(path, overrides)?;
         let seeds = if seeds.is_empty() { &[config.seed][..] } else { seeds };
         return Ok(seeds.iter().map(|&seed| RunConfig { seed, ..config.clone() }).collect());
     }
-    let file: SweepFile = toml::from_str(&std::fs::read_to_string(path)?).with_context(|| path.display().to_string())?;
-    let base = read_table(&path.with_file_name(&file.base))?;
+    let file: SweepFile = read_toml(path)?;
+    let base: toml::Table = read_toml(&path.with_file_name(&file.base))?;
     let mut configs: Vec<RunConfig> = Vec::new();
     for variant in &file.variant {
         let known = configs.iter().any(|config| config.name == variant.name);
@@ -90,7 +90,7 @@ fn resolve(
         set(&mut table, key, value.clone().into())?;
     }
     set(&mut table, "seed", toml::Value::Integer(seed.try_into()?))?;
-    RunConfig::from_table(table, overrides)
+    Ok(RunConfig::from_table(table, overrides)?)
 }
 
 fn remove(table: &mut toml::Table, key: &str) -> Result<()> {

@@ -42,7 +42,8 @@ impl DropoutViews {
 impl BatchSource for DropoutViews {
     fn batch(&mut self, step: u64) -> Result<StepBatch> {
         let sentences = self.sentences(step);
-        let sequences: Vec<&[u32]> = sentences.iter().map(|index| self.sequences[*index as usize].as_slice()).collect();
+        let sequences: Vec<&[u32]> =
+            sentences.iter().map(|index| self.sequences[*index as usize].as_slice()).collect();
         let tokens = match &self.augmenter {
             None => TokenBatch::from_sequences(&sequences)?.with_views(VIEWS as usize)?,
             Some(augmenter) => {

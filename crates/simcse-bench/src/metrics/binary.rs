@@ -18,7 +18,8 @@ pub fn area_under_curve(scores: &[f64], gold: &[f64]) -> Result<f64> {
         return Err(MetricError::NotBinary);
     }
     let ranks = average_ranks(scores);
-    let positive_ranks: f64 = ranks.iter().zip(gold).filter(|(_, label)| **label == 1.0).map(|(rank, _)| rank).sum();
+    let positive_ranks: f64 =
+        ranks.iter().zip(gold).filter(|(_, label)| **label == 1.0).map(|(rank, _)| rank).sum();
     let positives = gold.iter().sum::<f64>();
     let negatives = gold.len() as f64 - positives;
     Ok((positive_ranks - positives * (positives + 1.0) / 2.0) / (positives * negatives))
@@ -83,7 +84,8 @@ mod tests {
         for (positive, _) in SCORES.iter().zip(GOLD).filter(|(_, label)| *label == 1.0) {
             for (negative, _) in SCORES.iter().zip(GOLD).filter(|(_, label)| *label == 0.0) {
                 all += 1.0;
-                won += if positive > negative { 1.0 } else { 0.5 * f64::from(u8::from(positive == negative)) };
+                won +=
+                    if positive > negative { 1.0 } else { 0.5 * f64::from(u8::from(positive == negative)) };
             }
         }
         assert!((area_under_curve(&SCORES, &GOLD).unwrap() - won / all).abs() < 1e-12);
@@ -93,7 +95,8 @@ mod tests {
     #[test]
     fn best_accuracy_is_the_best_of_all_thresholds() {
         let reached = |scores: &[f64], gold: &[f64], threshold: f64| {
-            let right = scores.iter().zip(gold).filter(|(score, label)| (**score >= threshold) == (**label == 1.0));
+            let right =
+                scores.iter().zip(gold).filter(|(score, label)| (**score >= threshold) == (**label == 1.0));
             right.count() as f64 / scores.len() as f64
         };
         let inverted: Vec<f64> = GOLD.iter().map(|label| 1.0 - label).collect();
@@ -101,7 +104,11 @@ mod tests {
             let best = best_accuracy(&SCORES, gold).unwrap();
             let brute = SCORES.iter().chain(&[2.0]).map(|t| reached(&SCORES, gold, *t)).fold(0.0, f64::max);
             assert_eq!(best.accuracy, brute);
-            assert_eq!(reached(&SCORES, gold, best.threshold), best.accuracy, "the threshold does what it says");
+            assert_eq!(
+                reached(&SCORES, gold, best.threshold),
+                best.accuracy,
+                "the threshold does what it says"
+            );
         }
     }
 

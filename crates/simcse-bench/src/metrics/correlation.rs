@@ -107,7 +107,10 @@ mod tests {
         assert_eq!(spearman(&SCORES[..9], &GOLD), Err(MetricError::Lengths { scores: 9, gold: 10 }));
         let mut spoilt = SCORES;
         spoilt[3] = f64::NAN;
-        assert!(matches!(spearman(&spoilt, &GOLD), Err(MetricError::NotFinite { what: "score", index: 3, .. })));
+        assert!(matches!(
+            spearman(&spoilt, &GOLD),
+            Err(MetricError::NotFinite { what: "score", index: 3, .. })
+        ));
         assert!(matches!(spearman(&[1.0], &[1.0]), Err(MetricError::TooFew { .. })));
     }
 

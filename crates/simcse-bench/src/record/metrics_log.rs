@@ -30,10 +30,9 @@ impl MetricsLog<File> {
     /// Opens the log of a run; `keep` are the lines that are in it already.
     pub(super) fn open(path: &Path, keep: &str) -> anyhow::Result<Self> {
         simcse_data::write_whole(path, keep.as_bytes())?;
-        let storage = OpenOptions::new()
-            .append(true)
-            .open(path)
-            .with_context(|| format!("{}: cannot be opened; fix: check the rights of the folder", path.display()))?;
+        let storage = OpenOptions::new().append(true).open(path).with_context(|| {
+            format!("{}: cannot be opened; fix: check the rights of the folder", path.display())
+        })?;
         Ok(Self { storage, length: keep.len() as u64 })
     }
 
@@ -84,8 +83,9 @@ pub(super) fn lines_until(log: &str, step: u64) -> anyhow::Result<String> {
             break;
         }
         let logged = serde_json::from_str::<Value>(line).ok().and_then(|value| value.get("step")?.as_u64());
-        let logged = logged
-            .with_context(|| format!("line {}: no object with a step; fix: start the run afresh", number + 1))?;
+        let logged = logged.with_context(|| {
+            format!("line {}: no object with a step; fix: start the run afresh", number + 1)
+        })?;
         if logged <= step {
             kept.push_str(line);
         }

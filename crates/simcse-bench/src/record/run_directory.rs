@@ -93,7 +93,15 @@ impl Outcome {
     fn unfinished(status: Status, reason: String, step: u64) -> Self {
         let metrics = BTreeMap::new();
         let (sentences_per_s, earlier_wall_s) = (0.0, 0.0);
-        Self { status, reason: Some(reason), selected_step: step, steps: step, sentences_per_s, earlier_wall_s, metrics }
+        Self {
+            status,
+            reason: Some(reason),
+            selected_step: step,
+            steps: step,
+            sentences_per_s,
+            earlier_wall_s,
+            metrics,
+        }
     }
 }
 
@@ -146,14 +154,18 @@ impl RunDirectory {
         let path = identity.directory(results);
         let begun_with = read_text(&path.join("config.toml"))?;
         if self::config_sha256(&begun_with).ok().as_ref() != Some(&config_sha256) {
-            bail!("{}: begun with another configuration; fix: start afresh", path.join("config.toml").display());
+            bail!(
+                "{}: begun with another configuration; fix: start afresh",
+                path.join("config.toml").display()
+            );
         }
         let begun_with: Option<Value> = serde_json::from_str(&read_text(&path.join("data.json"))?).ok();
         if begun_with.as_ref() != Some(data) {
             bail!("{}: begun with other data; fix: start afresh", path.join("data.json").display());
         }
         let log_path = path.join("metrics.jsonl");
-        let kept = lines_until(&read_text(&log_path)?, step).with_context(|| log_path.display().to_string())?;
+        let kept =
+            lines_until(&read_text(&log_path)?, step).with_context(|| log_path.display().to_string())?;
         remove_if_there(&path.join("summary.json"))?;
         write_json(&path.join("env.json"), &Environment::gather(&identity.precision, identity.seed))?;
         let log = MetricsLog::open(&log_path, &kept)?;
@@ -214,7 +226,12 @@ impl RunDirectory {
 ///
 /// # Errors
 /// When there is a `summary.json` that cannot be read.
-pub fn finished_run(results: &Path, experiment: &str, config: &str, seed: u64) -> anyhow::Result<Option<Summary>> {
+pub fn finished_run(
+    results: &Path,
+    experiment: &str,
+    config: &str,
+    seed: u64,
+) -> anyhow::Result<Option<Summary>> {
     let path = results.join("runs").join(experiment).join(format!("{config}-s{seed}")).join("summary.json");
     if path.exists() { Summary::read(&path).map(Some) } else { Ok(None) }
 }

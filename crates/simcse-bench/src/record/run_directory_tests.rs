@@ -49,7 +49,10 @@ fn a_run_is_written_as_it_goes() {
 #[test]
 fn a_run_begun_afresh_has_no_old_end() {
     let results = tempfile::tempdir().unwrap();
-    RunDirectory::create(results.path(), identity(), CONFIG, &json!({})).unwrap().finish(outcome(0.5)).unwrap();
+    RunDirectory::create(results.path(), identity(), CONFIG, &json!({}))
+        .unwrap()
+        .finish(outcome(0.5))
+        .unwrap();
     let run = RunDirectory::create(results.path(), identity(), CONFIG, &json!({})).unwrap();
     assert!(!run.path().join("summary.json").exists());
 }
@@ -72,7 +75,8 @@ fn resume_cuts_the_log_and_refuses_another_beginning() {
     let other = CONFIG.replace("0.1", "0.2");
     let error = RunDirectory::resume(results.path(), identity(), &other, &data, 2).unwrap_err().to_string();
     assert!(error.ends_with("config.toml: begun with another configuration; fix: start afresh"), "{error}");
-    let error = RunDirectory::resume(results.path(), identity(), CONFIG, &json!({}), 2).unwrap_err().to_string();
+    let error =
+        RunDirectory::resume(results.path(), identity(), CONFIG, &json!({}), 2).unwrap_err().to_string();
     assert!(error.ends_with("data.json: begun with other data; fix: start afresh"), "{error}");
 }
 
@@ -117,7 +121,8 @@ fn names_that_are_no_folder_names_are_refused() {
     for config in ["../up", "a/b", "", "Capital", ".hidden"] {
         let identity = RunIdentity { config: config.into(), ..identity() };
         let results = tempfile::tempdir().unwrap();
-        let error = RunDirectory::create(results.path(), identity, CONFIG, &json!({})).unwrap_err().to_string();
+        let error =
+            RunDirectory::create(results.path(), identity, CONFIG, &json!({})).unwrap_err().to_string();
         assert!(error.contains("run name"), "{error}");
         assert_eq!(std::fs::read_dir(results.path()).unwrap().count(), 0);
     }

@@ -74,7 +74,10 @@ impl Summary {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("{shown}: cannot be read"))?;
         let summary: Self = serde_json::from_str(&text).map_err(|error| {
-            anyhow::anyhow!("{shown}:{}: {error}; fix: see results/SCHEMA.md, or run the experiment again", error.line())
+            anyhow::anyhow!(
+                "{shown}:{}: {error}; fix: see results/SCHEMA.md, or run the experiment again",
+                error.line()
+            )
         })?;
         summary.check().with_context(|| format!("{shown}: fix: run the experiment again"))?;
         Ok(summary)

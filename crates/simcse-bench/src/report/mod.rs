@@ -1,1 +1,53 @@
 //! Tables from recorded runs, spliced into documents.
+//!
+//! ```text
+//! results/runs/*/*/summary.json ── runs ──► groups (one row each, checked) ──► table ──► md · csv · tex
+//! results/tables.toml ─────── definition ──────────────────────────────────────┘          │
+//!                                              README.md, results/README.md ◄── splice ───┘
+//! ```
+//! Nothing here reckons a metric: a cell is the mean of what runs recorded.
+
+mod definition;
+mod files;
+mod groups;
+mod natural_order;
+mod render;
+mod runs;
+mod splice;
+mod table;
+
+pub use definition::{Best, ColumnDefinition, Definitions, PublishedRow, TableDefinition, View};
+pub use files::{Report, generate};
+pub use runs::{LoadedRun, RunSet, load_directories, load_results};
+pub use table::{Cell, Row, RowKind, Table, build_table};
+
+use std::path::PathBuf;
+
+use crate::record::Summary;
+
+/// The table of these runs for a terminal: one row per configuration, all tasks that any of them was scored
+/// on, Spearman on test and on dev. Unlike the tables of `results/` it shows runs on the bundled sample, marked.
+///
+/// # Errors
+/// When two runs are the same, or runs of one configuration differ in more than the seed.
+pub fn terminal_table(runs: &[Summary]) -> anyhow::Result<String> {
+    let runs = runs.iter().map(|summary| {
+        let directory =
+            PathBuf::from(&summary.experiment).join(format!("{}-s{}", summary.config, summary.seed));
+        LoadedRun { directory, summary: summary.clone() }
+    });
+    let runs: Vec<LoadedRun> = runs.collect();
+    runs::refuse_duplicates(&runs)?;
+    let definition = TableDefinition::of_runs(&runs);
+    let mut text = String::new();
+    for view in [View::Test, View::Dev] {
+        let table = build_table(&definition, view, &runs, &[])?;
+        text.push_str(&render::terminal(&table));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,12 @@ use super::*;
 use simcse_data::{Origin, Split, Subset};
 
 /// A set whose sentences are numbers; `rows` are first, second, gold.
-fn set(name: &str, split: Split, rows: &[(&str, &str, f32)], subsets: &[(&str, std::ops::Range<usize>)]) -> PairSet {
+fn set(
+    name: &str,
+    split: Split,
+    rows: &[(&str, &str, f32)],
+    subsets: &[(&str, std::ops::Range<usize>)],
+) -> PairSet {
     let pair = |(first, second, score): &(&str, &str, f32)| ScoredPair {
         first: (*first).to_owned(),
         second: (*second).to_owned(),
@@ -32,11 +37,16 @@ impl Embedder for Angle {
 
     fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
         let angles = sentences.iter().map(|sentence| sentence.parse::<f32>().map(f32::to_radians));
-        angles.map(|angle| angle.map(|a| [a.cos(), a.sin()])).collect::<Result<Vec<_>, _>>().map(|v| v.concat()).map_err(Into::into)
+        angles
+            .map(|angle| angle.map(|a| [a.cos(), a.sin()]))
+            .collect::<Result<Vec<_>, _>>()
+            .map(|v| v.concat())
+            .map_err(Into::into)
     }
 }
 
-const BINARY: [(&str, &str, f32); 4] = [("0", "10", 1.0), ("0", "90", 0.0), ("10", "50", 1.0), ("50", "80", 0.0)];
+const BINARY: [(&str, &str, f32); 4] =
+    [("0", "10", 1.0), ("0", "90", 0.0), ("10", "50", 1.0), ("50", "80", 0.0)];
 
 fn close(scores: &Scores, name: &str, expected: f64) {
     let found = scores.get(name).unwrap_or_else(|| panic!("{name} is absent; there are {:?}", scores.keys()));
@@ -85,7 +95,8 @@ fn subsets_are_scored_together_and_apart() {
     close(&scores, "sts12/test/spearman_all", 0.5642880936468347);
     assert!(!scores.contains_key("sts12/test/spearman") && !scores.contains_key("sts12/test/auc"));
     // Above 4: the first and the last pair.
-    let expected = [5.0_f64, 30.0].map(|angle| 2.0 - 2.0 * angle.to_radians().cos()).iter().sum::<f64>() / 2.0;
+    let expected =
+        [5.0_f64, 30.0].map(|angle| 2.0 - 2.0 * angle.to_radians().cos()).iter().sum::<f64>() / 2.0;
     close(&scores, "sts12/test/alignment", expected);
 }
 
@@ -130,5 +141,9 @@ fn of_many_sentences_a_fixed_draw_is_taken() {
     let drawn = drawn_sentences(&set("a", Split::Test, &rows, &[]).rows).join(" ");
     assert_eq!(drawn.split(' ').count(), UNIFORMITY_SENTENCES);
     rows.reverse();
-    assert_eq!(drawn, drawn_sentences(&set("a", Split::Test, &rows, &[]).rows).join(" "), "order does not count");
+    assert_eq!(
+        drawn,
+        drawn_sentences(&set("a", Split::Test, &rows, &[]).rows).join(" "),
+        "order does not count"
+    );
 }

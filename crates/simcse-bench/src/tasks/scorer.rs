@@ -23,7 +23,8 @@ pub struct CosineScorer<'a> {
 
 impl PairScorer for CosineScorer<'_> {
     fn score(&self, pairs: &[ScoredPair]) -> anyhow::Result<Vec<f64>> {
-        let score = |pair: &ScoredPair| Ok(cosine(self.embedded.get(&pair.first)?, self.embedded.get(&pair.second)?));
+        let score =
+            |pair: &ScoredPair| Ok(cosine(self.embedded.get(&pair.first)?, self.embedded.get(&pair.second)?));
         pairs.iter().map(score).collect()
     }
 }

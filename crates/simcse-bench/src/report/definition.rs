@@ -1,0 +1,235 @@
+//! `results/tables.toml`: which runs make which table. New experiments add tables here, not code.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use super::LoadedRun;
+use crate::tasks::CHINESE_TASKS;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definitions {
+    /// The tables, in the order of the overview.
+    pub table: Vec<TableDefinition>,
+    /// Rows from publications.
+    #[serde(default)]
+    pub published: Vec<PublishedRow>,
+}
+
+/// One table; it is made three times, for test, dev and all splits.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableDefinition {
+    /// Name of the files and of the markers, before `.test`, `.dev`, `.all`.
+    pub name: String,
+    /// Heading.
+    pub title: String,
+    /// A sentence below the table.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// Experiment whose runs are rows.
+    pub experiment: String,
+    /// Groups of runs, in this order; left out: all, in the order of their names.
+    #[serde(default)]
+    pub groups: Option<Vec<String>>,
+    /// Configurations of the experiment `baselines` that stand above, in this order.
+    #[serde(default)]
+    pub baselines: Vec<String>,
+    /// Names of [`PublishedRow`]s that stand above.
+    #[serde(default)]
+    pub published: Vec<String>,
+    /// Whether a last column gives the average over the columns, for rows that have all of them.
+    #[serde(default)]
+    pub average: bool,
+    /// The columns.
+    pub columns: Vec<ColumnDefinition>,
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ColumnDefinition {
+    /// Heading.
+    pub label: String,
+    /// Data set (`lcqmc`).
+    pub task: String,
+    /// Last part of the metric's name.
+    #[serde(default = "spearman")]
+    pub metric: String,
+    /// Which value is set in bold.
+    #[serde(default = "highest")]
+    pub best: Best,
+    /// Factor of the shown value: 100 for correlations.
+    #[serde(default = "hundred")]
+    pub scale: f64,
+    /// Decimals of the shown value.
+    #[serde(default = "one")]
+    pub decimals: usize,
+}
+
+fn spearman() -> String {
+    "spearman".to_owned()
+}
+
+fn highest() -> Best {
+    Best::Highest
+}
+
+fn hundred() -> f64 {
+    100.0
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Which value of a column is the best.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Best {
+    /// The highest.
+    Highest,
+    /// The lowest.
+    Lowest,
+    /// Nothing is set in bold.
+    None,
+}
+
+/// A row that others published.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishedRow {
+    /// Name, by which tables refer to it.
+    pub name: String,
+    /// The row's label.
+    pub label: String,
+    /// Where it stands, with the split.
+    pub source: String,
+    /// Metrics by full name, as fractions.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// Which splits a table shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The test split.
+    Test,
+    /// The dev split.
+    Dev,
+    /// The average over all splits, weighted by their sizes.
+    All,
+}
+
+impl View {
+    /// All views, in the order of the files.
+    pub const ALL: [Self; 3] = [Self::Test, Self::Dev, Self::All];
+
+    /// Name in metrics and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Test => "test",
+            Self::Dev => "dev",
+            Self::All => "all",
+        }
+    }
+
+    /// For people.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Test => "test split",
+            Self::Dev => "dev split",
+            Self::All => "average over dev and test, weighted by size",
+        }
+    }
+}
+
+impl ColumnDefinition {
+    /// Full name of the metric: `lcqmc/test/spearman`, `lcqmc/all/spearman_weighted`.
+    pub fn metric_name(&self, view: View) -> String {
+        let aggregation = if view == View::All { "_weighted" } else { "" };
+        format!("{}/{}/{}{aggregation}", self.task, view.name(), self.metric)
+    }
+}
+
+impl Definitions {
+    /// Reads `tables.toml`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, has an unknown key or a wrong type, or repeats or misses a name; the
+    /// message names the file.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).with_context(|| format!("{shown}: cannot be read"))?;
+        let definitions: Self = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            anyhow::anyhow!(
+                "{shown}:{line}: {}; fix: see the comments of the file",
+                error.message().replace('\n', " ")
+            )
+        })?;
+        definitions.check().with_context(|| shown.to_string())?;
+        Ok(definitions)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        for (number, table) in self.table.iter().enumerate() {
+            let first = self.table.iter().position(|other| other.name == table.name);
+            ensure!(first == Some(number), "table {:?} is defined twice", table.name);
+            ensure!(!table.columns.is_empty(), "table {:?} has no columns", table.name);
+            for name in &table.published {
+                let known = self.published.iter().any(|row| row.name == *name);
+                ensure!(known, "table {:?}: no [[published]] row is named {name:?}", table.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// The published rows of a table, in its order.
+    pub(super) fn published_of(&self, table: &TableDefinition) -> Vec<PublishedRow> {
+        let find = |name: &String| self.published.iter().find(|row| row.name == *name).cloned();
+        table.published.iter().filter_map(find).collect()
+    }
+}
+
+impl TableDefinition {
+    /// A table of whatever these runs are: Spearman on every task that one was scored on.
+    pub(super) fn of_runs(runs: &[LoadedRun]) -> Self {
+        let scored = |task: &str| {
+            let names = ["dev", "test"].map(|split| format!("{task}/{split}/spearman"));
+            runs.iter().any(|run| names.iter().any(|name| run.summary.metrics.contains_key(name)))
+        };
+        let mut others: Vec<&str> = runs
+            .iter()
+            .flat_map(|run| run.summary.metrics.keys())
+            .filter(|name| name.ends_with("/spearman"))
+            .filter_map(|name| name.split_once('/').map(|(task, _)| task))
+            .filter(|task| !CHINESE_TASKS.contains(task))
+            .collect();
+        others.sort_unstable();
+        others.dedup();
+        let tasks = CHINESE_TASKS.into_iter().filter(|task| scored(task)).chain(others);
+        let column = |task: &str| ColumnDefinition {
+            label: task.to_owned(),
+            task: task.to_owned(),
+            metric: spearman(),
+            best: Best::None,
+            scale: hundred(),
+            decimals: one(),
+        };
+        Self {
+            name: "runs".to_owned(),
+            title: "Spearman × 100".to_owned(),
+            note: None,
+            experiment: String::new(),
+            groups: None,
+            baselines: Vec::new(),
+            published: Vec::new(),
+            average: false,
+            columns: tasks.map(column).collect(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Every committed configuration can be run and says how.
+
+use std::path::{Path, PathBuf};
+
+use simcse_bench::experiment::sweep;
+
+fn experiments() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments")
+}
+
+/// All `experiments/<name>/configs/*.toml`, with the path as a user at the root writes it.
+fn configs() -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for experiment in std::fs::read_dir(experiments()).unwrap().flatten() {
+        for file in std::fs::read_dir(experiment.path().join("configs")).into_iter().flatten().flatten() {
+            let (experiment, name) = (experiment.file_name(), file.file_name());
+            let shown = format!("experiments/{}/configs/{}", experiment.display(), name.display());
+            assert!(shown.ends_with(".toml"), "{shown} is no configuration");
+            found.push((file.path(), shown));
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+#[test]
+fn each_file_describes_runs() {
+    for (path, shown) in configs() {
+        let runs = sweep::load(&path, &[], &[]).unwrap_or_else(|error| panic!("{error:#}"));
+        for run in &runs {
+            assert!(
+                shown.contains(&format!("experiments/{}/", run.experiment)),
+                "{shown} is of {}",
+                run.experiment
+            );
+            assert!(
+                !run.label.trim().is_empty() && !run.group.trim().is_empty(),
+                "{shown}: {} has no label",
+                run.name
+            );
+        }
+        let mut folders: Vec<(&str, u64)> = runs.iter().map(|run| (run.name.as_str(), run.seed)).collect();
+        folders.sort_unstable();
+        assert!(folders.windows(2).all(|two| two[0] != two[1]), "{shown}: two runs have one folder");
+    }
+}
+
+/// What a run records reads back as the same run: its `config.toml` is a configuration as well.
+#[test]
+fn what_is_recorded_can_be_run_again() {
+    for (path, shown) in configs() {
+        for run in sweep::load(&path, &[], &[]).unwrap_or_else(|error| panic!("{error:#}")) {
+            let table = toml::from_str(&run.to_toml().unwrap()).unwrap();
+            assert_eq!(simcse_bench::config::RunConfig::from_table(table, &[]).unwrap(), run, "{shown}");
+        }
+    }
+}
+
+#[test]
+fn each_file_begins_with_a_comment_that_has_its_command() {
+    for (path, shown) in configs() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let head: Vec<&str> = text.lines().take_while(|line| line.starts_with('#')).collect();
+        let command = head.iter().any(|line| {
+            let line = line.trim_start_matches(['#', ' ']);
+            (line.starts_with("cargo run ") || line.starts_with("just ") || line.starts_with("./go "))
+                && (line.contains(&shown) || line.starts_with("just ") || line.starts_with("./go "))
+        });
+        assert!(command, "{shown}: no command in the comment at its head");
+        assert!(head.len() > 1, "{shown}: the comment at its head does not say what it is");
+    }
+}

@@ -1,0 +1,122 @@
+//! The same seed gives the same bits, also when the run was stopped on its way.
+
+use simcse_train::{Outcome, TrainError};
+use tempfile::tempdir;
+
+use crate::common::{End, Script, Setting, bits, network, rising, setting, train};
+
+/// Bits of the parameters at the end, outcome, trace.
+type Run = (Vec<u32>, Outcome, Vec<(u64, u64, u64)>);
+
+fn unbroken(setting: &Setting, score: fn(u64) -> f64) -> Run {
+    let folder = tempdir().unwrap();
+    let (encoder, mut script) = (network(setting.seed, 0.2), Script::new(score, End::Never));
+    let outcome = train(setting, &encoder, folder.path(), &mut script).unwrap();
+    (bits(&encoder), outcome, script.trace())
+}
+
+/// Runs until `end`, then again with a fresh network, as a new process would. Returns the step at which the
+/// second part began beside the run that both parts make.
+fn in_two_parts(setting: &Setting, score: fn(u64) -> f64, end: End) -> (u64, Run) {
+    let folder = tempdir().unwrap();
+    let mut first = Script::new(score, end);
+    let error = train(setting, &network(setting.seed, 0.2), folder.path(), &mut first).unwrap_err();
+    match first.end {
+        End::Interrupt(step) => assert!(matches!(error, TrainError::Interrupted { step: at } if at == step)),
+        _ => assert_eq!(error.to_string(), "the process died"),
+    }
+    // Other initial values: whatever the checkpoint does not bring back would show.
+    let begun_at_zero = !folder.path().join("checkpoint.safetensors").exists();
+    let encoder = network(if begun_at_zero { setting.seed } else { 99 }, 0.2);
+    let mut second = Script::new(score, End::Never);
+    let outcome = train(setting, &encoder, folder.path(), &mut second).unwrap();
+    let begun = second.begun.unwrap();
+    let mut trace: Vec<_> = first.trace().into_iter().filter(|(step, ..)| *step <= begun).collect();
+    trace.extend(second.trace());
+    (begun, (bits(&encoder), outcome, trace))
+}
+
+fn assert_same(found: &Run, wanted: &Run) {
+    assert_eq!(found.2, wanted.2, "losses or gradients differ");
+    assert!(found.0 == wanted.0, "parameters differ");
+    assert_eq!((found.1.steps, found.1.selected), (wanted.1.steps, wanted.1.selected));
+}
+
+#[test]
+fn one_seed_is_one_run_and_another_seed_another() {
+    let run = unbroken(&setting(), rising);
+    assert_same(&unbroken(&setting(), rising), &run);
+    let other = unbroken(&Setting { seed: 8, ..setting() }, rising);
+    assert!(other.0 != run.0, "parameters are the same");
+    assert_ne!(other.2, run.2);
+}
+
+#[test]
+fn a_run_continues_to_the_same_bits_wherever_ctrl_c_came() {
+    let whole = unbroken(&setting(), rising);
+    assert_eq!(whole.1.steps, 13);
+    for step in [1, 2, 3, 4, 7, 12, 13] {
+        let (begun, parts) = in_two_parts(&setting(), rising, End::Interrupt(step));
+        assert_eq!(begun, step);
+        assert_same(&parts, &whole);
+    }
+}
+
+#[test]
+fn steps_lost_after_a_checkpoint_are_done_again_to_the_same_bits() {
+    let whole = unbroken(&setting(), rising);
+    for (died, checkpoint) in [(3, 0), (4, 0), (5, 4), (8, 4), (11, 8), (13, 12)] {
+        let (begun, parts) = in_two_parts(&setting(), rising, End::Crash(died));
+        assert_eq!(begun, checkpoint, "died in step {died}");
+        assert_same(&parts, &whole);
+    }
+}
+
+/// Best at step 3; then worse, worse: patience 2 ends the run at step 9.
+fn falling(step: u64) -> f64 {
+    match step {
+        3 => 0.5,
+        6 => 0.4,
+        9 => 0.45,
+        _ => 0.1,
+    }
+}
+
+#[test]
+fn a_continued_run_remembers_best_parameters_and_patience() {
+    let mut setting = setting();
+    setting.train.early_stop_patience = 2;
+    let whole = unbroken(&setting, falling);
+    assert_eq!((whole.1.steps, whole.1.selected.step, whole.1.selected.score), (9, 3, 0.5));
+    for end in [End::Interrupt(4), End::Interrupt(6), End::Interrupt(8), End::Interrupt(9), End::Crash(6)] {
+        assert_same(&in_two_parts(&setting, falling, end).1, &whole);
+    }
+}
+
+#[test]
+fn a_run_may_be_stopped_many_times() {
+    let whole = unbroken(&setting(), rising);
+    let folder = tempdir().unwrap();
+    for step in [2, 3, 9] {
+        let mut script = Script::new(rising, End::Interrupt(step));
+        // The first part makes the initial values, the others must not depend on theirs.
+        let seed = if step == 2 { 7 } else { step };
+        train(&setting(), &network(seed, 0.2), folder.path(), &mut script).unwrap_err();
+    }
+    let encoder = network(1, 0.2);
+    train(&setting(), &encoder, folder.path(), &mut Script::new(rising, End::Never)).unwrap();
+    assert!(bits(&encoder) == whole.0, "parameters differ");
+}
+
+/// The seconds of training add up over the parts.
+#[test]
+fn time_is_counted_over_all_parts() {
+    let folder = tempdir().unwrap();
+    let mut script = Script::new(rising, End::Interrupt(12));
+    let begun = std::time::Instant::now();
+    train(&setting(), &network(7, 0.2), folder.path(), &mut script).unwrap_err();
+    let first = begun.elapsed().as_secs_f64();
+    let outcome =
+        train(&setting(), &network(7, 0.2), folder.path(), &mut Script::new(rising, End::Never)).unwrap();
+    assert!(outcome.seconds > 0.0 && outcome.seconds < first + begun.elapsed().as_secs_f64());
+}

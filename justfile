@@ -1,0 +1,45 @@
+# The menu. Logic lives in the crates; a recipe names a command.
+
+set positional-arguments
+
+export RUST_BACKTRACE := env("RUST_BACKTRACE", "0")
+
+# List what there is
+[private]
+default:
+    @just --list --unsorted
+
+# Train and score an unsupervised SimCSE TextCNN; arguments go to the experiment (--seed, --set, --data-dir …)
+exp-textcnn *arguments:
+    cargo run --release --locked --quiet -p exp-textcnn -- experiments/textcnn/configs/headline.toml "$@"
+
+# Run every TextCNN configuration and ablation into results/ (hours; continues where it stopped)
+exp-textcnn-all *arguments:
+    cargo run --release --locked --quiet -p exp-textcnn -- experiments/textcnn/configs/headline-seeds.toml experiments/textcnn/configs/ablations.toml --out results "$@"
+
+# Score what needs no training (Jaccard, mean of character vectors) into results/
+baselines *arguments:
+    cargo run --release --locked --quiet -p simcse-cli -- baselines "$@"
+
+# Rebuild every table from results/runs
+tables *arguments:
+    cargo run --release --locked --quiet -p simcse-cli -- report "$@"
+
+# All tests; those that need SIMCSE_DATA_DIR or SIMCSE_MODEL_DIR say so where it is not set
+test *arguments:
+    cargo test --workspace --locked "$@"
+
+# What CI checks beside the tests: format, lints, documentation, fresh tables
+check:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+    cargo run --locked --quiet -p simcse-cli -- report --check
+
+# Licences and sources of all dependencies (needs cargo-deny)
+deny:
+    cargo deny check licenses bans sources
+
+# Write the bundled sample again from its templates
+sample:
+    cargo run --locked --quiet -p simcse-data --example make_sample
