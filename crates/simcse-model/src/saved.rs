@@ -51,8 +51,9 @@ impl SavedEncoder {
 
     /// Writes the directory. Each file appears whole; `config.json` comes last and makes it loadable.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| ModelError::file(folder, format!("{error}; fix: choose a folder that can be written")))?;
+        std::fs::create_dir_all(folder).map_err(|error| {
+            ModelError::file(folder, format!("{error}; fix: choose a folder that can be written"))
+        })?;
         let config = DirectoryConfig {
             kind: "text_cnn".to_owned(),
             format: FORMAT,
@@ -88,7 +89,10 @@ impl SavedEncoder {
         let encoder = build(&path, config.text_cnn, &tensors)?;
         if encoder.vocabulary_size() != vocabulary.vocabulary_size() {
             let (rows, tokens) = (encoder.vocabulary_size(), vocabulary.vocabulary_size());
-            return Err(ModelError::file(&path, format!("has {rows} token vectors for {tokens} tokens in {VOCABULARY}")));
+            return Err(ModelError::file(
+                &path,
+                format!("has {rows} token vectors for {tokens} tokens in {VOCABULARY}"),
+            ));
         }
         Ok(Self { encoder, vocabulary, max_tokens: config.max_tokens })
     }
@@ -96,11 +100,18 @@ impl SavedEncoder {
 
 fn read_config(path: &Path) -> Result<DirectoryConfig> {
     let text = std::fs::read_to_string(path).map_err(|error| {
-        ModelError::file(path, format!("{error}; fix: name the folder that a training run wrote as `encoder`"))
+        ModelError::file(
+            path,
+            format!("{error}; fix: name the folder that a training run wrote as `encoder`"),
+        )
     })?;
-    let config: DirectoryConfig = serde_json::from_str(&text).map_err(|error| ModelError::file(path, error))?;
+    let config: DirectoryConfig =
+        serde_json::from_str(&text).map_err(|error| ModelError::file(path, error))?;
     if config.kind != "text_cnn" || config.format != FORMAT {
-        let problem = format!("kind {:?}, format {}: this version reads text_cnn, format {FORMAT}", config.kind, config.format);
+        let problem = format!(
+            "kind {:?}, format {}: this version reads text_cnn, format {FORMAT}",
+            config.kind, config.format
+        );
         return Err(ModelError::file(path, problem));
     }
     Ok(config)

@@ -96,7 +96,10 @@ impl TextCnn {
             let stream = stream.named("convolutions").fold(width as u64);
             let weight = uniform((width, config.maps, config.embedding_size), bound, stream.named("weight"))?;
             tensors.push((format!("convolutions.{index}.weight"), weight));
-            tensors.push((format!("convolutions.{index}.bias"), uniform(config.maps, bound, stream.named("bias"))?));
+            tensors.push((
+                format!("convolutions.{index}.bias"),
+                uniform(config.maps, bound, stream.named("bias"))?,
+            ));
         }
         if let Some(size) = config.projection_size {
             let bound = 1.0 / (config.feature_size() as f32).sqrt();
@@ -105,7 +108,9 @@ impl TextCnn {
         }
         Self::from_tensors(config, |name| {
             let found = tensors.iter().find(|(other, _)| other == name);
-            found.map(|(_, tensor)| tensor.clone()).ok_or_else(|| candle_core::Error::Msg(format!("no {name}")))
+            found
+                .map(|(_, tensor)| tensor.clone())
+                .ok_or_else(|| candle_core::Error::Msg(format!("no {name}")))
         })
     }
 
@@ -131,7 +136,8 @@ impl TextCnn {
         let table = add("embedding.weight".into(), &[0, config.embedding_size])?;
         let mut filters = Vec::with_capacity(config.widths.len());
         for (index, &width) in config.widths.iter().enumerate() {
-            let weight = add(format!("convolutions.{index}.weight"), &[width, config.maps, config.embedding_size])?;
+            let weight =
+                add(format!("convolutions.{index}.weight"), &[width, config.maps, config.embedding_size])?;
             filters.push((weight, add(format!("convolutions.{index}.bias"), &[config.maps])?));
         }
         let projection = match config.projection_size {

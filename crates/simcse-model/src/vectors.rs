@@ -33,15 +33,17 @@ impl TokenVectors {
     }
 
     fn load_safetensors(path: &Path) -> Result<Self> {
-        let tensors = candle_core::safetensors::load(path, &Device::Cpu)
-            .map_err(|error| ModelError::file(path, format!("{error}; fix: give a complete safetensors file")))?;
+        let tensors = candle_core::safetensors::load(path, &Device::Cpu).map_err(|error| {
+            ModelError::file(path, format!("{error}; fix: give a complete safetensors file"))
+        })?;
         let mut matrices = tensors.values().filter(|tensor| tensor.rank() == 2);
         let (Some(matrix), None) = (matrices.next(), matrices.next()) else {
             return Err(ModelError::file(path, "must hold exactly one matrix [V, E] of token vectors"));
         };
         let (count, size) = matrix.dims2()?;
         let vocabulary = vocabulary_beside(path)?;
-        let text = std::fs::read_to_string(&vocabulary).map_err(|error| ModelError::file(&vocabulary, error))?;
+        let text =
+            std::fs::read_to_string(&vocabulary).map_err(|error| ModelError::file(&vocabulary, error))?;
         let tokens: Vec<&str> = text.lines().map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
         if tokens.len() != count {
             let problem = format!("{} tokens, but {} has {count} vectors", tokens.len(), path.display());
@@ -80,7 +82,10 @@ impl TokenVectors {
             tokens.push(token);
         }
         if tokens.is_empty() {
-            return Err(ModelError::file(path, "holds no vectors; fix: give lines of a token and its values"));
+            return Err(ModelError::file(
+                path,
+                "holds no vectors; fix: give lines of a token and its values",
+            ));
         }
         Ok(Self { rows: first_rows(tokens.into_iter()), values, size })
     }
@@ -111,7 +116,12 @@ impl TokenVectors {
     pub fn fill(&self, table: &Tensor, tokens: &[String]) -> Result<(Tensor, usize)> {
         let (count, size) = table.dims2()?;
         if size != self.size || tokens.len() != count {
-            let problem = format!("vectors of size {}, table of {:?}, {} tokens", self.size, table.dims(), tokens.len());
+            let problem = format!(
+                "vectors of size {}, table of {:?}, {} tokens",
+                self.size,
+                table.dims(),
+                tokens.len()
+            );
             return Err(ModelError::Config { key: "embedding_size", value: size.to_string(), problem });
         }
         let mut values: Vec<f32> = table.flatten_all()?.to_vec1()?;
@@ -150,6 +160,8 @@ fn vocabulary_beside(path: &Path) -> Result<std::path::PathBuf> {
         .collect();
     match (found.pop(), found.is_empty()) {
         (Some(file), true) => Ok(file),
-        _ => Err(ModelError::file(folder, "needs one vocabulary file (vocab.txt or *.vocab), a token a line")),
+        _ => {
+            Err(ModelError::file(folder, "needs one vocabulary file (vocab.txt or *.vocab), a token a line"))
+        }
     }
 }

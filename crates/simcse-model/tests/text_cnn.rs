@@ -39,7 +39,10 @@ fn golden_tensor(value: &Value, name: &str) -> Tensor {
 fn assert_near(got: &Tensor, want: &Tensor, what: &str) {
     assert_eq!(got.dims(), want.dims(), "{what}");
     for (index, (got, want)) in values(got).iter().zip(values(want)).enumerate() {
-        assert!((got - want).abs() < 1e-5 * want.abs().max(1.0), "{what}[{index}]: {got}, PyTorch has {want}");
+        assert!(
+            (got - want).abs() < 1e-5 * want.abs().max(1.0),
+            "{what}[{index}]: {got}, PyTorch has {want}"
+        );
     }
 }
 
@@ -49,7 +52,8 @@ fn equals_pytorch() {
     let golden: Value = serde_json::from_str(include_str!("golden/text_cnn.json")).unwrap();
     let sentences: Vec<Vec<u32>> = serde_json::from_value(golden["sentences"].clone()).unwrap();
     let encoder =
-        TextCnn::from_tensors(config(0.0), |name| Ok(golden_tensor(&golden["parameters"][name], name))).unwrap();
+        TextCnn::from_tensors(config(0.0), |name| Ok(golden_tensor(&golden["parameters"][name], name)))
+            .unwrap();
     let output = encoder.forward(&TokenBatch::from_sequences(&sentences).unwrap(), Mode::Evaluate).unwrap();
     assert_near(&output, &golden_tensor(&golden["output"], "output"), "output");
     let weights = golden_tensor(&golden["output_weights"], "output_weights");

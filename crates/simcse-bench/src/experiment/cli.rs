@@ -12,6 +12,7 @@ use simcse_train::interrupt::Interrupt;
 use super::RunOptions;
 use super::{one_line, sweep};
 use crate::record::Summary;
+use crate::report;
 
 /// Runs an experiment file: a single configuration, or a sweep of variants and seeds.
 ///
@@ -52,6 +53,7 @@ impl ExperimentCli {
             source: DataSource::new(self.data_dir.clone())?,
             model_dir: self.model_dir.clone(),
             interrupt: Interrupt::of_process()?,
+            again: self.again,
         };
         let mut configs = Vec::new();
         for path in &self.configs {
@@ -61,22 +63,16 @@ impl ExperimentCli {
         let mut failures = 0;
         for (number, config) in configs.iter().enumerate() {
             say(&format!("[{}/{}] {} seed {}", number + 1, configs.len(), config.name, config.seed));
-            match options.finished(config)? {
-                Some(summary) if !self.again => summaries.push(summary),
-                _ => match options.run(config, &say) {
-                    Ok(summary) => summaries.push(summary),
-                    Err(error) if options.interrupt.is_raised() || configs.len() == 1 => return Err(error),
-                    Err(error) => {
-                        say(&format!("failed: {}", one_line(&error)));
-                        failures += 1;
-                    }
-                },
+            match options.run(config, &say) {
+                Ok(summary) => summaries.push(summary),
+                Err(error) if options.interrupt.is_raised() || configs.len() == 1 => return Err(error),
+                Err(error) => {
+                    say(&format!("failed: {}", one_line(&error)));
+                    failures += 1;
+                }
             }
         }
-        let mut out = std::io::stdout();
-        for summary in &summaries {
-            writeln!(out, "{} s{} {:?}", summary.config, summary.seed, summary.metrics)?;
-        }
+        writeln!(std::io::stdout(), "{}", report::terminal_table(&summaries)?)?;
         ensure!(
             failures == 0,
             "{failures} of {} runs failed; fix: see each `failed` above, then give the same command again",

@@ -17,7 +17,7 @@ use super::one_line;
 use super::prepare::Prepared;
 use super::views::DropoutViews;
 use crate::config::RunConfig;
-use crate::record::{Outcome, RunIdentity, Summary, config_sha256, files_sha256, finished_run};
+use crate::record::{Outcome, RunIdentity, Status, Summary, config_sha256, files_sha256, finished_run};
 use crate::tasks::{evaluate, evaluation_hashes};
 
 /// Where a run reads and writes.
@@ -31,22 +31,33 @@ pub struct RunOptions {
     pub model_dir: Option<PathBuf>,
     /// Raised by Ctrl-C.
     pub interrupt: Interrupt,
+    /// Whether a run that ended well before is run again.
+    pub again: bool,
 }
 
 impl RunOptions {
-    /// The summary of this configuration if it ran to its end before.
-    pub fn finished(&self, config: &RunConfig) -> Result<Option<Summary>> {
-        let summary = finished_run(&self.results, &config.experiment, &config.name, config.seed)?;
-        let same = config_sha256(&config.to_toml()?)?;
-        Ok(summary
-            .filter(|summary| summary.status == crate::record::Status::Ok && summary.config_sha256 == same))
+    /// The summary of this run if it ended well before, with the same configuration and data.
+    fn finished(&self, config_toml: &str, identity: &RunIdentity) -> Result<Option<Summary>> {
+        let summary = finished_run(&self.results, &identity.experiment, &identity.config, identity.seed)?;
+        let same = config_sha256(config_toml)?;
+        let is_same = |summary: &Summary| {
+            summary.status == Status::Ok
+                && summary.config_sha256 == same
+                && summary.data_sha256 == identity.data_sha256
+        };
+        Ok(summary.filter(is_same))
     }
 
-    /// Trains, selects on dev, scores on all splits and records; a checkpoint of the same run is continued.
+    /// Trains, selects on dev, scores on dev and test and records; a checkpoint of the same run is continued,
+    /// and of a run that ended well before the record is returned.
     ///
     /// `say` gets lines for the user. A run that fails is recorded with its reason, and the error returned.
     pub fn run(&self, config: &RunConfig, say: &dyn Fn(&str)) -> Result<Summary> {
         let prepared = Prepared::new(config, &self.source)?;
+        let (identity, config_toml) = (identity(config, &prepared), config.to_toml()?);
+        if let Some(summary) = self.finished(&config_toml, &identity)?.filter(|_| !self.again) {
+            return Ok(summary);
+        }
         prepared.remarks.iter().for_each(|line| say(line));
         let encoder = prepared.text_cnn(config, self.model_dir.as_ref())?;
         say(&format!(
@@ -54,8 +65,7 @@ impl RunOptions {
             encoder.parameters().element_count(),
             encoder.embedding_size()
         ));
-        let identity = identity(config, &prepared);
-        let (config_toml, data) = (config.to_toml()?, serde_json::to_value(&prepared.manifest)?);
+        let data = serde_json::to_value(&prepared.manifest)?;
         let mut follower = Follower {
             results: &self.results,
             identity: &identity,

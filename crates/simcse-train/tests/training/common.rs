@@ -141,20 +141,14 @@ impl Observer for Script {
     }
 }
 
-/// Runs `encoder` with the InfoNCE objective, with its checkpoint in `folder`.
+/// Runs `encoder` on random sentences with InfoNCE, with its checkpoint in `folder`.
 pub(crate) fn train(
     setting: &Setting,
     encoder: &dyn SentenceEncoder,
     folder: &Path,
     script: &mut Script,
 ) -> Result<Outcome> {
-    let config = InfoNceConfig {
-        candidates: Candidates::OtherView,
-        symmetric: false,
-        similarity: Similarity::Cosine,
-        temperature: setting.temperature,
-    };
-    train_with(setting, encoder, &ViewContrast { config }, folder, script)
+    train_with(setting, encoder, &info_nce(setting), folder, script)
 }
 
 /// [`train`] with an objective of the test.
@@ -165,16 +159,33 @@ pub(crate) fn train_with(
     folder: &Path,
     script: &mut Script,
 ) -> Result<Outcome> {
-    let trainer = Trainer {
+    trainer(setting, folder, script).run(encoder, &mut sentences(setting), objective, script)
+}
+
+/// A trainer that `script` can interrupt.
+pub(crate) fn trainer<'a>(setting: &'a Setting, folder: &Path, script: &Script) -> Trainer<'a> {
+    Trainer {
         config: &setting.train,
         health: &setting.health,
         stream: Stream::from_seed(setting.seed),
         checkpoint: folder.join("checkpoint.safetensors"),
         fingerprint: setting.fingerprint.to_owned(),
         interrupt: script.interrupt.clone(),
+    }
+}
+
+pub(crate) fn sentences(setting: &Setting) -> Sentences {
+    Sentences { seed: setting.seed, batch_size: setting.train.batch_size }
+}
+
+pub(crate) fn info_nce(setting: &Setting) -> ViewContrast {
+    let config = InfoNceConfig {
+        candidates: Candidates::OtherView,
+        symmetric: false,
+        similarity: Similarity::Cosine,
+        temperature: setting.temperature,
     };
-    let mut sentences = Sentences { seed: setting.seed, batch_size: setting.train.batch_size };
-    trainer.run(encoder, &mut sentences, objective, script)
+    ViewContrast { config }
 }
 
 /// The bits of all parameters, in the order of their names.

@@ -1,9 +1,14 @@
 //! The same seed gives the same bits, also when the run was stopped on its way.
 
-use simcse_train::{Outcome, TrainError};
+use std::path::Path;
+use std::time::Duration;
+
+use simcse_train::{BatchSource, Outcome, Result, StepBatch, TrainError};
 use tempfile::tempdir;
 
-use crate::common::{End, Script, Setting, bits, network, rising, setting, train};
+use crate::common::{
+    End, Script, Sentences, Setting, bits, info_nce, network, rising, sentences, setting, train, trainer,
+};
 
 /// Bits of the parameters at the end, outcome, trace.
 type Run = (Vec<u32>, Outcome, Vec<(u64, u64, u64)>);
@@ -108,15 +113,53 @@ fn a_run_may_be_stopped_many_times() {
     assert!(bits(&encoder) == whole.0, "parameters differ");
 }
 
-/// The seconds of training add up over the parts.
+/// The batch of step 0 whatever the step, after a pause; notes what it was asked for.
+struct OneBatch {
+    sentences: Sentences,
+    asked: Vec<u64>,
+}
+
+impl OneBatch {
+    const PAUSE: Duration = Duration::from_millis(5);
+
+    fn train(setting: &Setting, folder: &Path, script: &mut Script) -> (Self, Result<Outcome>) {
+        let mut batches = Self { sentences: sentences(setting), asked: Vec::new() };
+        let (encoder, objective) = (network(7, 0.2), info_nce(setting));
+        let result = trainer(setting, folder, script).run(&encoder, &mut batches, &objective, script);
+        (batches, result)
+    }
+}
+
+impl BatchSource for OneBatch {
+    fn batch(&mut self, step: u64) -> anyhow::Result<StepBatch> {
+        std::thread::sleep(Self::PAUSE);
+        self.asked.push(step);
+        self.sentences.batch(0)
+    }
+}
+
+/// On one batch, at a learning rate that changes nothing, only the masks can make the losses differ.
+#[test]
+fn each_step_has_its_own_batch_and_its_own_masks() {
+    let (folder, mut setting) = (tempdir().unwrap(), setting());
+    setting.train.learning_rate = 1e-30;
+    let mut script = Script::new(rising, End::Never);
+    let (batches, result) = OneBatch::train(&setting, folder.path(), &mut script);
+    result.unwrap();
+    assert_eq!(batches.asked, (0..13).collect::<Vec<u64>>());
+    let mut losses: Vec<u64> = script.trace().iter().map(|(_, loss, _)| *loss).collect();
+    losses.sort_unstable();
+    losses.dedup();
+    assert_eq!(losses.len(), 13, "two steps had the same masks");
+}
+
 #[test]
 fn time_is_counted_over_all_parts() {
     let folder = tempdir().unwrap();
     let mut script = Script::new(rising, End::Interrupt(12));
-    let begun = std::time::Instant::now();
-    train(&setting(), &network(7, 0.2), folder.path(), &mut script).unwrap_err();
-    let first = begun.elapsed().as_secs_f64();
-    let outcome =
-        train(&setting(), &network(7, 0.2), folder.path(), &mut Script::new(rising, End::Never)).unwrap();
-    assert!(outcome.seconds > 0.0 && outcome.seconds < first + begun.elapsed().as_secs_f64());
+    OneBatch::train(&setting(), folder.path(), &mut script).1.unwrap_err();
+    let mut script = Script::new(rising, End::Never);
+    let (batches, result) = OneBatch::train(&setting(), folder.path(), &mut script);
+    assert_eq!(batches.asked, [12]);
+    assert!(result.unwrap().seconds > 13.0 * OneBatch::PAUSE.as_secs_f64());
 }

@@ -6,3 +6,4 @@ mod bad_disk;
 mod common;
 mod interrupted;
 mod sample;
+mod sweep;
