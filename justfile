@@ -7,7 +7,7 @@ export RUST_BACKTRACE := env("RUST_BACKTRACE", "0")
 # List what there is
 [private]
 default:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # Train and score an unsupervised SimCSE TextCNN; arguments go to the experiment (--seed, --set, --data-dir …)
 exp-textcnn *arguments:
@@ -27,6 +27,8 @@ tables *arguments:
 
 # All tests; those that need SIMCSE_DATA_DIR or SIMCSE_MODEL_DIR say so where it is not set
 test *arguments:
+    @[ -n "${SIMCSE_DATA_DIR:-}" ] || echo "left out: tests on real data; to run them, point SIMCSE_DATA_DIR at a folder as docs/data.md describes it"
+    @[ -n "${SIMCSE_MODEL_DIR:-}" ] || echo "left out: tests on published tokenizers and vectors; to run them, point SIMCSE_MODEL_DIR at their folder"
     cargo test --workspace --locked "$@"
 
 # What CI checks beside the tests: format, lints, documentation, fresh tables

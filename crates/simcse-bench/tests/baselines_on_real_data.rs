@@ -1,4 +1,5 @@
 //! Baselines on the real data sets, against scores measured elsewhere.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::path::PathBuf;
 

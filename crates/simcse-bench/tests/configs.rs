@@ -1,4 +1,5 @@
 //! Every committed configuration can be run and says how.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
 //! The rules of the house that no compiler checks: layers, where `unsafe` and writing may stand, sizes.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,5 @@
 //! The committed tables are those that the committed runs make.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use std::path::Path;
 

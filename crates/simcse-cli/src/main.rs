@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod baselines;
+mod compare;
 mod data;
 mod encode;
 mod evaluate;
@@ -25,6 +26,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Compare(compare::CompareCommand),
     Report(report::ReportCommand),
     Evaluate(evaluate::EvaluateCommand),
     Encode(encode::EncodeCommand),
@@ -33,6 +35,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Compare(command) => command.run(),
         Command::Report(command) => command.run(),
         Command::Evaluate(command) => command.run(),
         Command::Encode(command) => command.run(),

@@ -66,7 +66,8 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
     };
     std::fs::create_dir_all(folder).map_err(fail)?;
     let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    temporary.write_all(contents).map_err(fail)?;
+    // Through the file itself: `NamedTempFile` adds the temporary's path to an error.
+    temporary.as_file_mut().write_all(contents).map_err(fail)?;
     temporary.as_file().sync_all().map_err(fail)?;
     temporary.persist(path).map_err(|error| fail(error.error))?;
     Ok(())

@@ -180,10 +180,13 @@ mod avx512 {
         let mut block = 0;
         while block < row.len() {
             match (row.len() - block).div_ceil(LANES) {
-                // SAFETY (all arms): `block < row.len()`, and the caller's promise about the terms.
+                // SAFETY: `block < row.len()`, and the caller's promise about the terms.
                 0..=1 => unsafe { gather_block::<1>(terms, source, row, block) },
+                // SAFETY: as above.
                 2..=3 => unsafe { gather_block::<3>(terms, source, row, block) },
+                // SAFETY: as above.
                 4..=8 => unsafe { gather_block::<8>(terms, source, row, block) },
+                // SAFETY: as above.
                 _ => unsafe { gather_block::<HELD>(terms, source, row, block) },
             }
             block += LANES * held(row.len() - block);
@@ -197,10 +200,13 @@ mod avx512 {
         let mut block = 0;
         while block < row.len() {
             match (row.len() - block).div_ceil(LANES) {
-                // SAFETY (all arms): `block < row.len()`, and the caller's promise about the terms.
+                // SAFETY: `block < row.len()`, and the caller's promise about the terms.
                 0..=1 => unsafe { scatter_block::<1>(terms, row, target, block) },
+                // SAFETY: as above.
                 2..=3 => unsafe { scatter_block::<3>(terms, row, target, block) },
+                // SAFETY: as above.
                 4..=8 => unsafe { scatter_block::<8>(terms, row, target, block) },
+                // SAFETY: as above.
                 _ => unsafe { scatter_block::<HELD>(terms, row, target, block) },
             }
             block += LANES * held(row.len() - block);

@@ -1,5 +1,6 @@
 //! Convolution + ReLU + max over time against a plain float64 double and finite differences, on every
 //! SIMD level that the machine has.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 use candle_core::{Device, Tensor, Var};
 use simcse_ops::Segments;

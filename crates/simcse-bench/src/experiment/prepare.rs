@@ -147,7 +147,12 @@ fn load_evaluation(source: &DataSource, tasks: &[String], remarks: &mut Vec<Stri
     let names: Vec<&str> = tasks.iter().map(String::as_str).collect();
     let found = load_task_sets(source, &names, &SCORED)?;
     remarks.extend(found.missing);
-    ensure!(!found.sets.is_empty(), "none of the tasks {} was found", tasks.join(", "));
+    ensure!(
+        !found.sets.is_empty(),
+        "none of the tasks {} was found; fix: give --data-dir, or set evaluation.tasks and evaluation.select_on \
+         to [\"sample\"]",
+        tasks.join(", ")
+    );
     Ok(found.sets)
 }
 

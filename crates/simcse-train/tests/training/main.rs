@@ -1,4 +1,5 @@
 //! Training, end to end on tiny networks: exactness, checkpoints, health, optimiser, selection.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod checkpoint;
 mod common;

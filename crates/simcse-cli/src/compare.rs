@@ -1,0 +1,114 @@
+//! `simcse compare`: is one configuration better than another? A paired test over seeds.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use simcse_bench::record::{Status, Summary};
+use simcse_bench::report::load_results;
+use simcse_bench::stats::{SampleSummary, paired_t_test};
+
+/// p below which a difference is claimed (METHODOLOGY.md).
+const CLAIMED: f64 = 0.05;
+
+/// Compare two configurations on every metric that both have: mean difference, 95 % interval, paired t-test
+/// over their common seeds
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompareCommand {
+    /// EXPERIMENT/CONFIG, as the folders under results/runs are named without the seed
+    first: String,
+    /// EXPERIMENT/CONFIG to compare with; one without seeds (character-jaccard) counts as a fixed value
+    second: String,
+    /// Compare the metrics whose names end so
+    #[arg(long, value_name = "SUFFIX", default_value = "test/spearman")]
+    metric: String,
+    /// Results folder
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    results: PathBuf,
+}
+
+impl CompareCommand {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        let runs = load_results(&self.results)?.runs;
+        let all: Vec<Summary> = runs.into_iter().map(|run| run.summary).collect();
+        let (first, second) = (select(&all, &self.first)?, select(&all, &self.second)?);
+        let names: Vec<&String> =
+            first[0].metrics.keys().filter(|name| name.ends_with(&self.metric)).collect();
+        ensure!(
+            !names.is_empty(),
+            "no metric ends with {:?}; fix: see SCHEMA.md for their names",
+            self.metric
+        );
+        let mut out = io::stdout().lock();
+        writeln!(out, "{} - {}, x 100", self.first, self.second)?;
+        for name in names {
+            let pairs = pair(&first, &second, name);
+            ensure!(!pairs.is_empty(), "{name}: no seed in common; fix: run both with the same seeds");
+            writeln!(out, "{name}: {}", verdict(&pairs)?)?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The runs of `EXPERIMENT/CONFIG` that ended well, by seed.
+fn select<'a>(all: &'a [Summary], name: &str) -> Result<Vec<&'a Summary>> {
+    let is_named =
+        |run: &&Summary| format!("{}/{}", run.experiment, run.config) == name && run.status == Status::Ok;
+    let mut runs: Vec<&Summary> = all.iter().filter(is_named).collect();
+    runs.sort_by_key(|run| run.seed);
+    ensure!(
+        !runs.is_empty(),
+        "{name}: no finished run on real data; fix: give EXPERIMENT/CONFIG of results/runs"
+    );
+    Ok(runs)
+}
+
+/// Values of both at each common seed; a single run of `second` stands against every seed of `first`.
+fn pair(first: &[&Summary], second: &[&Summary], name: &str) -> Vec<(f64, f64)> {
+    let fixed = if second.len() == 1 { second.first() } else { None };
+    let partner = |seed| fixed.or_else(|| second.iter().find(|run| run.seed == seed));
+    let values = |run: &&Summary| Some((*run.metrics.get(name)?, *partner(run.seed)?.metrics.get(name)?));
+    first.iter().filter_map(values).collect()
+}
+
+fn verdict(pairs: &[(f64, f64)]) -> Result<String> {
+    let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
+    let mean = |values: &[f64]| SampleSummary::of(values).map_or(f64::NAN, |summary| summary.mean * 100.0);
+    let means = format!("{:.1} against {:.1}", mean(&first), mean(&second));
+    if pairs.len() < 2 {
+        return Ok(format!("{means}, one seed: no test"));
+    }
+    let test = paired_t_test(&first, &second)?;
+    let word = match (test.p < CLAIMED, test.difference > 0.0) {
+        (false, _) => "no difference can be claimed",
+        (true, true) => "better",
+        (true, false) => "worse",
+    };
+    let (low, high) = (test.interval.start * 100.0, test.interval.end * 100.0);
+    let difference = test.difference * 100.0;
+    Ok(format!(
+        "{means}: {difference:+.1} [{low:+.1}, {high:+.1}], p = {:.2e}, n = {}: {word}",
+        test.p, test.count
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `scipy.stats.ttest_rel([.5, .52, .51], [.4, .43, .41])`: t = 29, p = .00118695; the mean difference is
+    /// 0.0966667 and its 95 % interval (0.0823245, 0.1110088).
+    #[test]
+    fn a_clear_difference_is_claimed_with_its_interval() {
+        let text = verdict(&[(0.50, 0.40), (0.52, 0.43), (0.51, 0.41)]).unwrap();
+        assert_eq!(text, "51.0 against 41.3: +9.7 [+8.2, +11.1], p = 1.19e-3, n = 3: better");
+    }
+
+    #[test]
+    fn a_difference_within_the_spread_is_not_claimed() {
+        let text = verdict(&[(0.50, 0.49), (0.48, 0.50), (0.51, 0.50)]).unwrap();
+        assert!(text.ends_with("no difference can be claimed"), "{text}");
+        assert!(verdict(&[(0.5, 0.4)]).unwrap().ends_with("one seed: no test"));
+    }
+}
