@@ -67,8 +67,6 @@ pub struct Outcome {
     pub steps: u64,
     /// Training speed, sentences per second; 0 without training.
     pub sentences_per_s: f64,
-    /// Wall-clock seconds of earlier sessions of a resumed run; 0 for others.
-    pub earlier_wall_s: f64,
     /// Final metrics by name, fractions.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -76,8 +74,7 @@ pub struct Outcome {
 impl Outcome {
     /// A run that ended as it should, with its final metrics.
     pub fn ok(metrics: BTreeMap<String, f64>, selected_step: u64, steps: u64, sentences_per_s: f64) -> Self {
-        let (status, reason, earlier_wall_s) = (Status::Ok, None, 0.0);
-        Self { status, reason, selected_step, steps, sentences_per_s, earlier_wall_s, metrics }
+        Self { status: Status::Ok, reason: None, selected_step, steps, sentences_per_s, metrics }
     }
 
     /// A run that ended with an error or a failed health check, at `step`.
@@ -92,14 +89,12 @@ impl Outcome {
 
     fn unfinished(status: Status, reason: String, step: u64) -> Self {
         let metrics = BTreeMap::new();
-        let (sentences_per_s, earlier_wall_s) = (0.0, 0.0);
         Self {
             status,
             reason: Some(reason),
             selected_step: step,
             steps: step,
-            sentences_per_s,
-            earlier_wall_s,
+            sentences_per_s: 0.0,
             metrics,
         }
     }
@@ -188,8 +183,7 @@ impl RunDirectory {
         })
     }
 
-    /// Writes `summary.json`. The wall-clock time is that since this value was made, plus that of earlier
-    /// sessions.
+    /// Writes `summary.json`. The wall-clock time is that since this value was made.
     ///
     /// # Errors
     /// When a metric is not finite, a run that is not ok has no reason, or the file cannot be written.
@@ -210,7 +204,7 @@ impl RunDirectory {
             evaluation_sha256: self.identity.evaluation_sha256,
             selected_step: outcome.selected_step,
             steps: outcome.steps,
-            wall_s: outcome.earlier_wall_s + self.begun.elapsed().as_secs_f64(),
+            wall_s: self.begun.elapsed().as_secs_f64(),
             sentences_per_s: outcome.sentences_per_s,
             metrics: outcome.metrics,
         };

@@ -56,7 +56,7 @@ pub struct Summary {
     pub selected_step: u64,
     /// Steps trained.
     pub steps: u64,
-    /// Wall-clock time, seconds.
+    /// Wall-clock time with evaluation, seconds; of a resumed run its last part.
     pub wall_s: f64,
     /// Training speed, sentences (each view once) per second; 0 without training.
     pub sentences_per_s: f64,
