@@ -159,6 +159,12 @@ impl RunConfig {
             &evaluation.select_on,
             "give one task or more",
         )?;
+        check(
+            evaluation.select_on.iter().all(|task| evaluation.tasks.contains(task)),
+            "evaluation.select_on",
+            &evaluation.select_on,
+            "name only tasks that stand in evaluation.tasks: what selects is scored and recorded",
+        )?;
         let EncoderConfig::TextCnn(section) = &self.encoder;
         section.network.validate()?;
         self.augmentation.validate()?;

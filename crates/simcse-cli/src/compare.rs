@@ -11,6 +11,8 @@ use simcse_bench::stats::{SampleSummary, paired_t_test};
 
 /// p below which a difference is claimed (METHODOLOGY.md).
 const CLAIMED: f64 = 0.05;
+/// The experiment whose single runs have no seed.
+const BASELINES: &str = "baselines";
 
 /// Compare two configurations on every metric that both have: mean difference, 95 % interval, paired t-test
 /// over their common seeds
@@ -44,7 +46,11 @@ impl CompareCommand {
         writeln!(out, "{} - {}, x 100", self.first, self.second)?;
         for name in names {
             let pairs = pair(&first, &second, name);
-            ensure!(!pairs.is_empty(), "{name}: no seed in common; fix: run both with the same seeds");
+            if pairs.is_empty() {
+                writeln!(out, "{name}: no seed in common has it on both sides")?;
+                continue;
+            }
+            check_same_data(&first, &second, name)?;
             writeln!(out, "{name}: {}", verdict(&pairs)?)?;
         }
         Ok(ExitCode::SUCCESS)
@@ -64,12 +70,25 @@ fn select<'a>(all: &'a [Summary], name: &str) -> Result<Vec<&'a Summary>> {
     Ok(runs)
 }
 
-/// Values of both at each common seed; a single run of `second` stands against every seed of `first`.
+/// Values of both at each common seed; a baseline without seeds stands against every seed of `first`.
 fn pair(first: &[&Summary], second: &[&Summary], name: &str) -> Vec<(f64, f64)> {
-    let fixed = if second.len() == 1 { second.first() } else { None };
+    let fixed = second.first().filter(|run| second.len() == 1 && run.experiment == BASELINES);
     let partner = |seed| fixed.or_else(|| second.iter().find(|run| run.seed == seed));
     let values = |run: &&Summary| Some((*run.metrics.get(name)?, *partner(run.seed)?.metrics.get(name)?));
     first.iter().filter_map(values).collect()
+}
+
+/// Fails when the two were scored on different copies of the metric's data set, or a side mixes configurations.
+fn check_same_data(first: &[&Summary], second: &[&Summary], name: &str) -> Result<()> {
+    let set = name.rsplit_once('/').map_or(name, |(set, _)| set);
+    let hash = first[0].evaluation_sha256.get(set);
+    let same = first.iter().chain(second).all(|run| run.evaluation_sha256.get(set) == hash);
+    ensure!(same, "{set}: scored on different copies; fix: run both again on the same data");
+    for side in [first, second] {
+        let mixed = side.iter().any(|run| run.config_sha256 != side[0].config_sha256);
+        ensure!(!mixed, "{}: its seeds ran with different configurations; fix: run them again", side[0].config);
+    }
+    Ok(())
 }
 
 fn verdict(pairs: &[(f64, f64)]) -> Result<String> {

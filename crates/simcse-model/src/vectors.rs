@@ -4,7 +4,7 @@
 //! line, and the text format of word2vec and GloVe (`token v1 v2 …` a line, with or without a header line).
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -25,11 +25,20 @@ impl TokenVectors {
     /// Fails when the file is missing, holds no or several matrices, disagrees with its vocabulary in the
     /// number of rows, or has a line with another number of values; the message names file and line.
     pub fn load(path: &Path) -> Result<Self> {
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
+        if is_safetensors(path) {
             Self::load_safetensors(path)
         } else {
             Self::load_text(path)
         }
+    }
+
+    /// The files that [`TokenVectors::load`] reads for `path`: for the record of a run.
+    pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = vec![path.to_owned()];
+        if is_safetensors(path) {
+            files.push(vocabulary_beside(path)?);
+        }
+        Ok(files)
     }
 
     fn load_safetensors(path: &Path) -> Result<Self> {
@@ -125,7 +134,7 @@ impl TokenVectors {
             return Err(ModelError::Config { key: "embedding_size", value: size.to_string(), problem });
         }
         let mut values: Vec<f32> = table.flatten_all()?.to_vec1()?;
-        let scale = root_mean_square(&values) / root_mean_square(&self.values);
+        let scale = root_mean_square(&values) / root_mean_square(&self.values).max(f32::MIN_POSITIVE);
         let mut found = 0;
         for (row, token) in values.chunks_mut(size).zip(tokens) {
             if let Some(vector) = self.get(token) {
@@ -135,6 +144,10 @@ impl TokenVectors {
         }
         Ok((Tensor::from_vec(values, (count, size), table.device())?, found))
     }
+}
+
+fn is_safetensors(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "safetensors")
 }
 
 fn root_mean_square(values: &[f32]) -> f32 {
@@ -151,7 +164,7 @@ fn first_rows<'a>(tokens: impl Iterator<Item = &'a str>) -> HashMap<String, usiz
     rows
 }
 
-fn vocabulary_beside(path: &Path) -> Result<std::path::PathBuf> {
+fn vocabulary_beside(path: &Path) -> Result<PathBuf> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let entries = std::fs::read_dir(folder).map_err(|error| ModelError::file(folder, error))?;
     let mut found: Vec<_> = entries

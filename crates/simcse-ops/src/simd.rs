@@ -38,6 +38,13 @@ impl Level {
             .collect()
     }
 
+    /// This level, or the best that the machine has if that is lower: a caller may name any level.
+    #[inline]
+    pub(crate) fn supported(self) -> Self {
+        static BEST: OnceLock<Level> = OnceLock::new();
+        self.min(*BEST.get_or_init(Self::best))
+    }
+
     #[cfg(target_arch = "x86_64")]
     fn best() -> Self {
         let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
@@ -76,9 +83,9 @@ macro_rules! dispatch {
                 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
                 #[allow(clippy::too_many_arguments, reason = "a kernel's inner loop")]
                 fn avx512($($argument: $type),*) { body($($argument),*) }
-                match level {
-                    // SAFETY: `Level::current` and `Level::available` are the only makers of a level above
-                    // `Portable`, and they give one only after the CPU was asked for these features.
+                match level.supported() {
+                    // SAFETY: `supported` gives a level above `Portable` only after the CPU was asked for its
+                    // features.
                     $crate::simd::Level::Avx512 => unsafe { avx512($($argument),*) },
                     // SAFETY: as above.
                     $crate::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
@@ -109,8 +116,8 @@ pub(crate) fn gather_rows(level: Level, terms: &[Term], source: &[f32], row: &mu
         "a term lies outside the source"
     );
     #[cfg(target_arch = "x86_64")]
-    if level == Level::Avx512 {
-        // SAFETY: the level says that AVX-512 F is there; all terms lie inside `source` (asserted).
+    if level.supported() == Level::Avx512 {
+        // SAFETY: `supported` says that AVX-512 F is there; all terms lie inside `source` (asserted).
         return unsafe { avx512::gather_rows(terms, source, row) };
     }
     add_terms(level, terms, source, row);
@@ -123,8 +130,8 @@ pub(crate) fn scatter_row(level: Level, terms: &[Term], row: &[f32], target: &mu
         "a term lies outside the target"
     );
     #[cfg(target_arch = "x86_64")]
-    if level == Level::Avx512 {
-        // SAFETY: the level says that AVX-512 F is there; all terms lie inside `target` (asserted).
+    if level.supported() == Level::Avx512 {
+        // SAFETY: `supported` says that AVX-512 F is there; all terms lie inside `target` (asserted).
         return unsafe { avx512::scatter_row(terms, row, target) };
     }
     spread_row(level, terms, row, target);

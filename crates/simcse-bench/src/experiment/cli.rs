@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use simcse_data::DataSource;
 use simcse_train::interrupt::Interrupt;
@@ -62,6 +62,9 @@ impl ExperimentCli {
         let mut summaries: Vec<Summary> = Vec::new();
         let mut failures = 0;
         for (number, config) in configs.iter().enumerate() {
+            if options.interrupt.is_raised() {
+                bail!("stopped by Ctrl-C before {} seed {}; the same command goes on from there", config.name, config.seed);
+            }
             say(&format!("[{}/{}] {} seed {}", number + 1, configs.len(), config.name, config.seed));
             match options.run(config, &say) {
                 Ok(summary) => summaries.push(summary),

@@ -1,8 +1,9 @@
 //! What a run needs before its first step: corpus, vocabulary, token ids, evaluation sets.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
 use simcse_data::{
     Corpus, CorpusConfig, DataError, DataManifest, DataSource, FileRecord, PairSet, SentenceTokenizer as _,
     SourceName, Split, Tokenized, Vocabulary, load_pairs, load_sentences,
@@ -11,6 +12,7 @@ use simcse_model::{SentenceEncoder as _, TextCnn, vectors::TokenVectors};
 use simcse_random::Stream;
 
 use crate::config::{EncoderConfig, RunConfig, TextCnnSection};
+use crate::record::sha256_hex;
 use crate::tasks::load_task_sets;
 
 /// Splits on which a finished run is scored. Train splits are training text, and partial or absent in most copies.
@@ -33,7 +35,9 @@ pub struct Prepared {
     pub selection: Vec<PairSet>,
     /// The record of all this.
     pub manifest: DataManifest,
-    /// Lines for the user: what is missing, what was left out.
+    /// Token vectors to begin with, where the configuration names a file, and the files they came from.
+    pub vectors: Option<(TokenVectors, Vec<FileRecord>)>,
+    /// Lines for the user and the record: what is missing, what was left out.
     pub remarks: Vec<String>,
 }
 
@@ -42,7 +46,7 @@ impl Prepared {
     /// their place (and that of the tasks), and a remark says so.
     ///
     /// Fails when files are broken, a task that selects is missing, or nothing is left to train on.
-    pub fn new(config: &RunConfig, source: &DataSource) -> Result<Self> {
+    pub fn new(config: &RunConfig, source: &DataSource, model_dir: Option<&Path>) -> Result<Self> {
         let mut remarks = Vec::new();
         let (sources, tasks, select_on) = resolve_names(config, source, &mut remarks)?;
         let evaluation = load_evaluation(source, &tasks, &mut remarks)?;
@@ -63,13 +67,34 @@ impl Prepared {
             corpus.sentences.len()
         );
         remarks.push(format!("training text: {tokenized}; vocabulary of {}", vocabulary.vocabulary_size()));
-        Ok(Self { corpus, vocabulary, tokenized, evaluation, selection, manifest, remarks })
+        let EncoderConfig::TextCnn(section) = &config.encoder;
+        let vectors = match &section.vectors {
+            Some(name) => load_vectors(name, model_dir, !manifest.sample)?,
+            None => None,
+        };
+        Ok(Self { corpus, vocabulary, tokenized, evaluation, selection, manifest, vectors, remarks })
     }
 
-    /// The files of the run, training and evaluation.
+    /// The content of `data.json`: the manifest, what tokenising lost, the files of vectors, and the remarks.
+    pub fn record(&self) -> Result<Value> {
+        let mut record = serde_json::to_value(&self.manifest)?;
+        record["tokenized"] = json!({
+            "tokens": self.tokenized.tokens(),
+            "truncated": self.tokenized.truncated,
+            "unknown_tokens": self.tokenized.unknown_tokens,
+            "empty": self.tokenized.empty,
+            "vocabulary_size": self.vocabulary.vocabulary_size(),
+        });
+        record["vectors"] = json!(self.vectors.as_ref().map(|(_, files)| files));
+        record["remarks"] = json!(self.remarks);
+        Ok(record)
+    }
+
+    /// The files of the run: training, evaluation, vectors.
     pub fn files(&self) -> impl Iterator<Item = &FileRecord> {
         let training = self.corpus.report.sources.iter().flat_map(|source| &source.files);
-        training.chain(self.evaluation.iter().flat_map(|set| &set.files))
+        let vectors = self.vectors.iter().flat_map(|(_, files)| files);
+        training.chain(self.evaluation.iter().flat_map(|set| &set.files)).chain(vectors)
     }
 
     /// Whether no part of the data is the bundled sample.
@@ -78,25 +103,15 @@ impl Prepared {
     }
 
     /// The network of the configuration with fresh parameters; vectors from a file where it names one.
-    pub fn text_cnn(&self, config: &RunConfig, model_dir: Option<&PathBuf>) -> Result<TextCnn> {
-        let EncoderConfig::TextCnn(TextCnnSection { network, vectors }) = &config.encoder;
+    pub fn text_cnn(&self, config: &RunConfig) -> Result<TextCnn> {
+        let EncoderConfig::TextCnn(TextCnnSection { network, .. }) = &config.encoder;
         let stream = Stream::from_seed(config.seed).named("initial");
         let encoder = TextCnn::new(network.clone(), self.vocabulary.vocabulary_size(), stream)?;
-        let Some(name) = vectors else { return Ok(encoder) };
-        let candidates = [Some(PathBuf::from(name)), model_dir.map(|folder| folder.join(name))];
-        match candidates.into_iter().flatten().find(|path| path.exists()) {
-            Some(path) => {
-                let table = encoder.parameters().get("embedding.weight").context("no embedding")?.as_tensor();
-                let (filled, found) = TokenVectors::load(&path)?.fill(table, &self.tokens())?;
-                ensure!(found > 0, "{}: has a vector for none of the tokens", path.display());
-                encoder.set_embedding(&filled)?;
-            }
-            // The sample shows that everything runs; it needs no downloads.
-            None if !self.is_real() => {}
-            None => bail!(
-                "encoder.vectors = {name:?}: not found here or in the model folder; fix: give --model-dir or \
-                 SIMCSE_MODEL_DIR, or leave the key out for random vectors"
-            ),
+        if let Some((vectors, _)) = &self.vectors {
+            let table = encoder.parameters().get("embedding.weight").context("no embedding")?.as_tensor();
+            let (filled, found) = vectors.fill(table, &self.tokens())?;
+            ensure!(found > 0, "encoder.vectors: a vector for none of the tokens; fix: give vectors of this language");
+            encoder.set_embedding(&filled)?;
         }
         Ok(encoder)
     }
@@ -105,6 +120,32 @@ impl Prepared {
         let token = |id| self.vocabulary.token(id).unwrap_or_default().to_owned();
         (0..self.vocabulary.vocabulary_size() as u32).map(token).collect()
     }
+}
+
+/// Finds and reads a file of vectors. On the bundled sample, which needs no downloads, it may be missing.
+fn load_vectors(
+    name: &str,
+    model_dir: Option<&Path>,
+    needed: bool,
+) -> Result<Option<(TokenVectors, Vec<FileRecord>)>> {
+    let candidates = [Some(PathBuf::from(name)), model_dir.map(|folder| folder.join(name))];
+    let Some(path) = candidates.into_iter().flatten().find(|path| path.exists()) else {
+        ensure!(
+            !needed,
+            "encoder.vectors = {name:?}: not found here or in the model folder; fix: give --model-dir or \
+             SIMCSE_MODEL_DIR, or leave the key out for random vectors"
+        );
+        return Ok(None);
+    };
+    let vectors = TokenVectors::load(&path)?;
+    let mut records = Vec::new();
+    for file in TokenVectors::files(&path)? {
+        let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+        let shown = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (sha256, size) = (sha256_hex(&bytes), bytes.len() as u64);
+        records.push(FileRecord { path: shown, sha256, bytes: size, rows: vectors.len() });
+    }
+    Ok(Some((vectors, records)))
 }
 
 type Names = (Vec<String>, Vec<String>, Vec<String>);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, SentenceTokenizer as _};
 use simcse_losses::LossConfig;
@@ -37,35 +37,52 @@ pub struct RunOptions {
 
 impl RunOptions {
     /// The summary of this run if it ended well before, with the same configuration and data.
+    ///
+    /// Fails when a run of this name and seed ended well with others: it would be lost. `again` allows that,
+    /// but never that a run on the bundled sample replaces one on real data.
     fn finished(&self, config_toml: &str, identity: &RunIdentity) -> Result<Option<Summary>> {
-        let summary = finished_run(&self.results, &identity.experiment, &identity.config, identity.seed)?;
-        let same = config_sha256(config_toml)?;
-        let is_same = |summary: &Summary| {
-            summary.status == Status::Ok
-                && summary.config_sha256 == same
-                && summary.data_sha256 == identity.data_sha256
-        };
-        Ok(summary.filter(is_same))
+        let found = finished_run(&self.results, &identity.experiment, &identity.config, identity.seed)?;
+        let Some(summary) = found.filter(|summary| summary.status == Status::Ok) else { return Ok(None) };
+        let same_config = summary.config_sha256 == config_sha256(config_toml)?;
+        let same_data = summary.data_sha256 == identity.data_sha256;
+        let folder = identity.directory(&self.results);
+        ensure!(
+            identity.real_data || !summary.real_data,
+            "{}: holds a run on real data, and this one would use the bundled sample; fix: give --data-dir, or \
+             another --out",
+            folder.display()
+        );
+        if self.again {
+            return Ok(None);
+        }
+        ensure!(
+            same_config && same_data,
+            "{}: holds a finished run with {}; fix: give --again to replace it, or another --out or name",
+            folder.display(),
+            if same_config { "other data" } else { "another configuration" }
+        );
+        Ok(Some(summary))
     }
 
     /// Trains, selects on dev, scores on dev and test and records; a checkpoint of the same run is continued,
     /// and of a run that ended well before the record is returned.
     ///
-    /// `say` gets lines for the user. A run that fails is recorded with its reason, and the error returned.
+    /// `say` gets lines for the user. A run that fails after its first evaluation began is recorded with its
+    /// reason; the error is returned in any case.
     pub fn run(&self, config: &RunConfig, say: &dyn Fn(&str)) -> Result<Summary> {
-        let prepared = Prepared::new(config, &self.source)?;
+        let prepared = Prepared::new(config, &self.source, self.model_dir.as_deref())?;
         let (identity, config_toml) = (identity(config, &prepared), config.to_toml()?);
-        if let Some(summary) = self.finished(&config_toml, &identity)?.filter(|_| !self.again) {
+        if let Some(summary) = self.finished(&config_toml, &identity)? {
             return Ok(summary);
         }
         prepared.remarks.iter().for_each(|line| say(line));
-        let encoder = prepared.text_cnn(config, self.model_dir.as_ref())?;
+        let encoder = prepared.text_cnn(config)?;
         say(&format!(
             "{} parameters, embeddings of {}",
             encoder.parameters().element_count(),
             encoder.embedding_size()
         ));
-        let data = serde_json::to_value(&prepared.manifest)?;
+        let data = prepared.record()?;
         let mut follower = Follower {
             results: &self.results,
             identity: &identity,

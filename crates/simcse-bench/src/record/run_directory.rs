@@ -125,6 +125,8 @@ impl RunDirectory {
         let config_sha256 = config_sha256(config)?;
         let path = identity.directory(results);
         remove_if_there(&path.join("summary.json"))?;
+        // An encoder of an earlier run must not stand beside this one's record.
+        remove_if_there(&path.join("encoder/config.json"))?;
         write_whole(&path.join("config.toml"), config.as_bytes())?;
         write_json(&path.join("env.json"), &Environment::gather(&identity.precision, identity.seed))?;
         write_json(&path.join("data.json"), data)?;

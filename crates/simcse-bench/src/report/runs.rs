@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 
-use crate::record::Summary;
+use crate::record::{Summary, config_sha256};
 
 /// A run and where it lies.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,10 +81,15 @@ pub(super) fn refuse_duplicates(runs: &[LoadedRun]) -> anyhow::Result<()> {
 }
 
 fn load_run(directory: &Path) -> anyhow::Result<LoadedRun> {
-    Ok(LoadedRun {
-        directory: directory.to_owned(),
-        summary: Summary::read(&directory.join("summary.json"))?,
-    })
+    let summary = Summary::read(&directory.join("summary.json"))?;
+    let path = directory.join("config.toml");
+    let config = std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    ensure!(
+        config_sha256(&config)? == summary.config_sha256,
+        "{}: is not the configuration that summary.json was made with; fix: run it again",
+        path.display()
+    );
+    Ok(LoadedRun { directory: directory.to_owned(), summary })
 }
 
 /// A copied directory must not count as another run.
