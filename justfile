@@ -13,7 +13,7 @@ default:
 exp-textcnn *arguments:
     cargo run --release --locked --quiet -p exp-textcnn -- experiments/textcnn/configs/headline.toml "$@"
 
-# Run every TextCNN configuration and ablation into results/ (hours; continues where it stopped)
+# Run every TextCNN configuration and ablation into results/ (about an hour; needs SIMCSE_DATA_DIR and SIMCSE_MODEL_DIR; continues where it stopped)
 exp-textcnn-all *arguments:
     cargo run --release --locked --quiet -p exp-textcnn -- experiments/textcnn/configs/headline-seeds.toml experiments/textcnn/configs/ablations.toml --out results "$@"
 

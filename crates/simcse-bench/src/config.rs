@@ -91,6 +91,20 @@ pub struct EvaluationConfig {
     pub select_on: Vec<String>,
     /// At most this many pairs of each dev set are used while selecting (the first ones); 0: all.
     pub select_pairs: usize,
+    /// Whitening of the trained encoder; left out: none. Selection never sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<WhiteningConfig>,
+}
+
+/// The `[evaluation.whitening]` section: embeddings are whitened before they are scored and saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhiteningConfig {
+    /// Training sentences to fit on, the first ones of the corpus; at most all of them.
+    pub sentences: usize,
+    /// At most this many directions of largest variance are kept; left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<usize>,
 }
 
 impl RunConfig {
@@ -165,6 +179,11 @@ impl RunConfig {
             &evaluation.select_on,
             "name only tasks that stand in evaluation.tasks: what selects is scored and recorded",
         )?;
+        if let Some(WhiteningConfig { sentences, kept }) = &evaluation.whitening {
+            check(*sentences >= 2, "evaluation.whitening.sentences", sentences, "give 2 or more")?;
+            let fix = "give 1 or more; leave it out for all";
+            check(*kept != Some(0), "evaluation.whitening.kept", &0, fix)?;
+        }
         let EncoderConfig::TextCnn(section) = &self.encoder;
         section.network.validate()?;
         self.augmentation.validate()?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use simcse_model::{SavedEncoder, SentenceEncoder as _};
+use simcse_model::SavedEncoder;
 
 /// Sentences per call of [`Embedder::embed`], so that progress can be shown in between.
 const SENTENCES_PER_CALL: usize = 1024;
@@ -40,7 +40,7 @@ pub fn load(path: &Path) -> anyhow::Result<Box<dyn Embedder>> {
 
 impl Embedder for SavedEncoder {
     fn embedding_size(&self) -> usize {
-        self.encoder.embedding_size()
+        Self::embedding_size(self)
     }
 
     fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {

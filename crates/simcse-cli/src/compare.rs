@@ -86,7 +86,11 @@ fn check_same_data(first: &[&Summary], second: &[&Summary], name: &str) -> Resul
     ensure!(same, "{set}: scored on different copies; fix: run both again on the same data");
     for side in [first, second] {
         let mixed = side.iter().any(|run| run.config_sha256 != side[0].config_sha256);
-        ensure!(!mixed, "{}: its seeds ran with different configurations; fix: run them again", side[0].config);
+        ensure!(
+            !mixed,
+            "{}: its seeds ran with different configurations; fix: run them again",
+            side[0].config
+        );
     }
     Ok(())
 }

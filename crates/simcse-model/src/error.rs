@@ -26,6 +26,9 @@ pub enum ModelError {
         /// What is wrong and how to mend it.
         problem: String,
     },
+    /// A whitening cannot be fitted to these embeddings.
+    #[error("whitening: {0}")]
+    Whitening(String),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),

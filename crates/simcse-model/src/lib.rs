@@ -7,7 +7,8 @@
 //! | [`parameters`] | named parameters in a fixed order |
 //! | [`vectors`] | token vectors from a file, to begin an embedding with |
 //! | [`embed`] | sentences to embeddings, dropout off |
-//! | [`saved`] | an encoder as a directory: weights, configuration, vocabulary |
+//! | [`whitening`] | a head that whitens embeddings after training (Su et al. 2021) |
+//! | [`saved`] | an encoder as a directory: weights, configuration, vocabulary, whitening |
 
 pub mod embed;
 pub mod encoder;
@@ -17,9 +18,11 @@ pub mod parameters;
 pub mod saved;
 pub mod text_cnn;
 pub mod vectors;
+pub mod whitening;
 
 pub use encoder::{DropoutStream, Mode, SentenceEncoder};
 pub use error::{ModelError, Result};
 pub use parameters::ParameterSet;
 pub use saved::SavedEncoder;
 pub use text_cnn::{TextCnn, TextCnnConfig};
+pub use whitening::Whitening;

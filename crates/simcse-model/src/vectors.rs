@@ -25,11 +25,7 @@ impl TokenVectors {
     /// Fails when the file is missing, holds no or several matrices, disagrees with its vocabulary in the
     /// number of rows, or has a line with another number of values; the message names file and line.
     pub fn load(path: &Path) -> Result<Self> {
-        if is_safetensors(path) {
-            Self::load_safetensors(path)
-        } else {
-            Self::load_text(path)
-        }
+        if is_safetensors(path) { Self::load_safetensors(path) } else { Self::load_text(path) }
     }
 
     /// The files that [`TokenVectors::load`] reads for `path`: for the record of a run.

@@ -121,7 +121,7 @@ fn saved() -> SavedEncoder {
     let vocabulary = Vocabulary::build(["花呗怎么还款", "怎么开通花呗"], vocabulary).unwrap();
     let size = simcse_data::SentenceTokenizer::vocabulary_size(&vocabulary);
     let encoder = TextCnn::new(config(0.1), size, Stream::from_seed(2)).unwrap();
-    SavedEncoder { encoder, vocabulary, max_tokens: 16 }
+    SavedEncoder { encoder, vocabulary, max_tokens: 16, whitening: None }
 }
 
 #[test]
@@ -173,4 +173,25 @@ fn a_value_out_of_range_names_its_key() {
         let error = config.validate().unwrap_err().to_string();
         assert!(error.contains(key), "{error}");
     }
+}
+
+#[test]
+fn a_whitening_is_saved_with_its_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut before = saved();
+    let sentences = ["花呗怎么还款", "怎么开通花呗", "开通", "还款", "花呗花呗", "怎么"];
+    let plain = before.embed(&sentences).unwrap();
+    before.save(folder.path()).unwrap();
+    let config = || std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+    assert!(!config().contains("whitening"), "a directory without one must read as before");
+    before.fit_whitening(&sentences, Some(3)).unwrap();
+    before.save(folder.path()).unwrap();
+    let after = SavedEncoder::load(folder.path()).unwrap();
+    let whitened = after.embed(&sentences).unwrap();
+    assert_eq!(before.embed(&sentences).unwrap(), whitened);
+    assert_eq!((before.embedding_size(), after.embedding_size()), (3, 3));
+    assert_eq!(whitened.embeddings, after.whitening.as_ref().unwrap().apply(&plain.embeddings));
+    std::fs::remove_file(folder.path().join("whitening.safetensors")).unwrap();
+    let error = SavedEncoder::load(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("whitening.safetensors") && error.contains("fix:"), "{error}");
 }

@@ -63,7 +63,11 @@ impl ExperimentCli {
         let mut failures = 0;
         for (number, config) in configs.iter().enumerate() {
             if options.interrupt.is_raised() {
-                bail!("stopped by Ctrl-C before {} seed {}; the same command goes on from there", config.name, config.seed);
+                bail!(
+                    "stopped by Ctrl-C before {} seed {}; the same command goes on from there",
+                    config.name,
+                    config.seed
+                );
             }
             say(&format!("[{}/{}] {} seed {}", number + 1, configs.len(), config.name, config.seed));
             match options.run(config, &say) {

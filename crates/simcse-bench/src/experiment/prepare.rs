@@ -110,7 +110,10 @@ impl Prepared {
         if let Some((vectors, _)) = &self.vectors {
             let table = encoder.parameters().get("embedding.weight").context("no embedding")?.as_tensor();
             let (filled, found) = vectors.fill(table, &self.tokens())?;
-            ensure!(found > 0, "encoder.vectors: a vector for none of the tokens; fix: give vectors of this language");
+            ensure!(
+                found > 0,
+                "encoder.vectors: a vector for none of the tokens; fix: give vectors of this language"
+            );
             encoder.set_embedding(&filled)?;
         }
         Ok(encoder)

@@ -12,11 +12,11 @@ use simcse_train::interrupt::Interrupt;
 use simcse_train::objective::ViewContrast;
 use simcse_train::{TrainError, Trainer, checkpoint};
 
-use super::follow::{EncoderEmbedder, Follower};
+use super::follow::Follower;
 use super::one_line;
 use super::prepare::Prepared;
 use super::views::DropoutViews;
-use crate::config::RunConfig;
+use crate::config::{RunConfig, WhiteningConfig};
 use crate::record::{Outcome, RunIdentity, Status, Summary, config_sha256, files_sha256, finished_run};
 use crate::tasks::{evaluate, evaluation_hashes};
 
@@ -137,11 +137,15 @@ impl RunOptions {
         let objective = ViewContrast { config: contrast.clone() };
         let mut views = views(config, prepared, stream)?;
         let trained = trainer.run(&encoder, &mut views, &objective, follower)?;
-        let (vocabulary, max_tokens) = (&prepared.vocabulary, config.data.max_tokens);
-        let embedder = EncoderEmbedder { encoder: &encoder, tokenizer: vocabulary, max_tokens };
-        let metrics = evaluate(&embedder, &prepared.evaluation)?;
-        let folder = follower.identity.directory(&self.results).join("encoder");
-        SavedEncoder { encoder, vocabulary: vocabulary.clone(), max_tokens }.save(&folder)?;
+        let (vocabulary, max_tokens) = (prepared.vocabulary.clone(), config.data.max_tokens);
+        let mut saved = SavedEncoder { encoder, vocabulary, max_tokens, whitening: None };
+        if let Some(WhiteningConfig { sentences, kept }) = &config.evaluation.whitening {
+            let corpus = prepared.corpus.as_strs();
+            saved.fit_whitening(&corpus[..corpus.len().min(*sentences)], *kept)?;
+        }
+        // What is saved is what is scored, whitening included.
+        let metrics = evaluate(&saved, &prepared.evaluation)?;
+        saved.save(&follower.identity.directory(&self.results).join("encoder"))?;
         let sentences = trained.steps as f64 * config.train.batch_size as f64;
         let rate = if trained.seconds > 0.0 { sentences / trained.seconds } else { 0.0 };
         Ok(Outcome::ok(metrics, trained.selected.step, trained.steps, rate))

@@ -89,14 +89,7 @@ impl Outcome {
 
     fn unfinished(status: Status, reason: String, step: u64) -> Self {
         let metrics = BTreeMap::new();
-        Self {
-            status,
-            reason: Some(reason),
-            selected_step: step,
-            steps: step,
-            sentences_per_s: 0.0,
-            metrics,
-        }
+        Self { status, reason: Some(reason), selected_step: step, steps: step, sentences_per_s: 0.0, metrics }
     }
 }
 

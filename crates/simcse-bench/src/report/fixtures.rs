@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::LoadedRun;
-use crate::record::{SCHEMA_VERSION, Status, Summary};
+use crate::record::{SCHEMA_VERSION, Status, Summary, config_sha256};
 
 /// A run of experiment `textcnn` that reached `spearman` on LCQMC test.
 pub(super) fn run(config: &str, seed: u64, spearman: f64) -> LoadedRun {
@@ -20,7 +20,7 @@ pub(super) fn run(config: &str, seed: u64, spearman: f64) -> LoadedRun {
         reason: None,
         transductive: false,
         real_data: true,
-        config_sha256: format!("config {config}"),
+        config_sha256: config_sha256(&config_toml(config)).unwrap(),
         data_sha256: "data".to_owned(),
         evaluation_sha256: BTreeMap::from([("lcqmc/test".to_owned(), "lcqmc".to_owned())]),
         selected_step: 100,
@@ -30,6 +30,11 @@ pub(super) fn run(config: &str, seed: u64, spearman: f64) -> LoadedRun {
         metrics: metrics.map(|(name, value)| (format!("lcqmc/test/{name}"), value)).into(),
     };
     LoadedRun { directory: PathBuf::from(format!("runs/textcnn/{config}-s{seed}")), summary }
+}
+
+/// What stands in its `config.toml`.
+fn config_toml(config: &str) -> String {
+    format!("name = {config:?}\n")
 }
 
 /// The same run, changed.
@@ -43,6 +48,7 @@ pub(super) fn write(results: &Path, run: &LoadedRun) {
     let directory = results.join("runs").join(&run.summary.experiment);
     let directory = directory.join(format!("{}-s{}", run.summary.config, run.summary.seed));
     std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("config.toml"), config_toml(&run.summary.config)).unwrap();
     std::fs::write(directory.join("summary.json"), serde_json::to_string(&run.summary).unwrap()).unwrap();
 }
 

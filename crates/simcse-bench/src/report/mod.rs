@@ -18,7 +18,7 @@ mod table;
 
 pub use definition::{Best, ColumnDefinition, Definitions, PublishedRow, TableDefinition, View};
 pub use files::{Report, generate};
-pub use runs::{LoadedRun, RunSet, load_directories, load_results};
+pub use runs::{LoadedRun, RunSet, load_results};
 pub use table::{Cell, Row, RowKind, Table, build_table};
 
 use std::path::PathBuf;

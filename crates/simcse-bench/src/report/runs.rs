@@ -40,6 +40,7 @@ pub fn load_results(results: &Path) -> anyhow::Result<RunSet> {
             }
             let run = load_run(&directory)?;
             check_place(&run)?;
+            check_config(&run)?;
             if run.summary.real_data {
                 set.runs.push(run);
             } else {
@@ -49,17 +50,6 @@ pub fn load_results(results: &Path) -> anyhow::Result<RunSet> {
     }
     refuse_duplicates(&set.runs)?;
     Ok(set)
-}
-
-/// The runs in these directories, on whatever data.
-///
-/// # Errors
-/// When one is not there, is malformed, or two are the same run.
-pub fn load_directories(directories: &[PathBuf]) -> anyhow::Result<Vec<LoadedRun>> {
-    let runs: Vec<LoadedRun> =
-        directories.iter().map(|path| load_run(path)).collect::<anyhow::Result<_>>()?;
-    refuse_duplicates(&runs)?;
-    Ok(runs)
 }
 
 /// Two runs of one configuration and seed would count twice.
@@ -82,14 +72,20 @@ pub(super) fn refuse_duplicates(runs: &[LoadedRun]) -> anyhow::Result<()> {
 
 fn load_run(directory: &Path) -> anyhow::Result<LoadedRun> {
     let summary = Summary::read(&directory.join("summary.json"))?;
-    let path = directory.join("config.toml");
-    let config = std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    Ok(LoadedRun { directory: directory.to_owned(), summary })
+}
+
+/// The configuration beside a summary is the one that it was made with.
+fn check_config(run: &LoadedRun) -> anyhow::Result<()> {
+    let path = run.directory.join("config.toml");
+    let config =
+        std::fs::read_to_string(&path).with_context(|| format!("{}: cannot be read", path.display()))?;
     ensure!(
-        config_sha256(&config)? == summary.config_sha256,
+        config_sha256(&config)? == run.summary.config_sha256,
         "{}: is not the configuration that summary.json was made with; fix: run it again",
         path.display()
     );
-    Ok(LoadedRun { directory: directory.to_owned(), summary })
+    Ok(())
 }
 
 /// A copied directory must not count as another run.

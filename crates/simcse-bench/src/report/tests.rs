@@ -114,6 +114,16 @@ fn loading_leaves_out_the_sample_and_names_what_is_malformed() {
     assert_eq!((set.runs.len(), set.sample, set.unfinished), (3, 1, 1));
 
     let place = results.path().join("runs/textcnn");
+    let config = place.join("dropout-0.1-s1/config.toml");
+    let before = std::fs::read(&config).unwrap();
+    std::fs::write(&config, "name = \"edited by hand\"\n").unwrap();
+    let error = load_results(results.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("config.toml: is not the configuration that summary.json was made with"),
+        "{error}"
+    );
+    std::fs::write(&config, before).unwrap();
+
     std::fs::create_dir_all(place.join("copy-s1")).unwrap();
     std::fs::copy(place.join("dropout-0.1-s1/summary.json"), place.join("copy-s1/summary.json")).unwrap();
     let error = load_results(results.path()).unwrap_err().to_string();
