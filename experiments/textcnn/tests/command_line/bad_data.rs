@@ -86,16 +86,27 @@ fn files_without_rows() {
 #[test]
 fn a_task_that_selects_and_is_not_there() {
     let world = World::new();
+    world.set("tasks", r#"["lcqmc", "atec"]"#);
     world.set("select_on", r#"["atec"]"#);
     let line = error_line(&world.command("out", &[]).output().unwrap());
     assert_says(&line, "data set atec/dev not found", &["looked in: the data folder data", "fix: put ATEC/"]);
 }
 
 #[test]
+fn a_task_that_selects_and_is_not_scored() {
+    let world = World::new();
+    world.set("select_on", r#"["atec"]"#);
+    let line = error_line(&world.command("out", &[]).output().unwrap());
+    assert_says(
+        &line,
+        "small.toml:",
+        &["evaluation.select_on", "fix: name only tasks that stand in evaluation.tasks"],
+    );
+}
+
+#[test]
 fn names_that_are_in_no_catalogue() {
-    for (key, value) in
-        [("train", r#"["lcmqc/dev"]"#), ("tasks", r#"["lcmqc"]"#), ("select_on", r#"["lcmqc"]"#)]
-    {
+    for (key, value) in [("train", r#"["lcmqc/dev"]"#), ("tasks", r#"["lcqmc", "lcmqc"]"#)] {
         let world = World::new();
         world.set(key, value);
         let line = error_line(&world.command("out", &[]).output().unwrap());

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::common::{World, error_line, stderr};
+use crate::common::{World, assert_says, error_line, stderr};
 
 const SWEEP: &str = r#"
 base = "small.toml"
@@ -58,4 +58,15 @@ fn a_single_run_that_does_not_learn_gives_one_line() {
     assert!(line.contains("health.identical_views_allowed = true"), "{line}");
     let summary = world.summary("out");
     assert_eq!((&summary["status"], &summary["reason"]), (&"failed".into(), &line.into()));
+}
+
+#[test]
+fn a_finished_run_is_not_lost_to_another_configuration() {
+    let world = World::new();
+    assert!(world.command("out", &[]).output().unwrap().status.success());
+    let other = ["--set", "train.learning_rate=0.002"];
+    let line = error_line(&world.command("out", &other).output().unwrap());
+    assert_says(&line, "", &["holds a finished run with another configuration", "fix: give --again"]);
+    let again = ["--set", "train.learning_rate=0.002", "--again"];
+    assert!(world.command("out", &again).output().unwrap().status.success());
 }
