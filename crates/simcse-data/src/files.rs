@@ -33,7 +33,7 @@ pub(crate) fn read_bytes(path: &Path) -> Result<FileBytes> {
 }
 
 /// Lower-case hex of the SHA-256 of `bytes`.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+pub fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

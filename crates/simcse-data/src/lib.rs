@@ -40,7 +40,7 @@ pub use augment::{AugmentationConfig, Augmenter};
 pub use batch::TokenBatch;
 pub use corpus::{Corpus, CorpusConfig, CorpusReport, RemovedSentences, SourceCount};
 pub use error::{DataError, Result};
-pub use files::write_whole;
+pub use files::{sha256_hex, write_whole};
 pub use hub::HubOptions;
 pub use load::{
     DataSet, NliSet, PairSet, SentenceSet, Subset, TripletSet, load_nli, load_pairs, load_sentences,

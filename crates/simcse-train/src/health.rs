@@ -46,11 +46,6 @@ impl Health {
         Self { config, running_loss: None, identical: 0, collapsed: 0 }
     }
 
-    /// Mean loss of about the last 20 steps.
-    pub fn running_loss(&self) -> Option<f64> {
-        self.running_loss
-    }
-
     /// Whether the similarities of the step with `done` steps before it are to be looked at: all of the
     /// first ones, then now and then.
     pub fn looks_at(done: u64) -> bool {

@@ -1,13 +1,7 @@
 //! Hashes by which runs are compared.
 
 use anyhow::Context as _;
-use sha2::{Digest as _, Sha256};
-use simcse_data::FileRecord;
-
-/// SHA-256 as lower-case hex.
-pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
+use simcse_data::{FileRecord, sha256_hex};
 
 /// Hash of a configuration without its top-level `seed`: runs that differ in the seed alone share it. Comments,
 /// blanks and the order of keys do not count.

@@ -17,7 +17,8 @@ mod run_directory;
 mod summary;
 
 pub use environment::Environment;
-pub use hash::{config_sha256, files_sha256, sha256_hex};
+pub use hash::{config_sha256, files_sha256};
 pub use run_directory::{Outcome, RunDirectory, RunIdentity, finished_run};
+pub use simcse_data::sha256_hex;
 pub use simcse_data::write_whole;
 pub use summary::{SCHEMA_VERSION, Status, Summary};
