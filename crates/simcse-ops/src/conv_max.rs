@@ -15,9 +15,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::Segments;
-use crate::matmul::matmul_transposed;
+use crate::matmul::{Output, Threads, View, multiply};
 use crate::simd::{Level, Term, dispatch, gather_rows, scatter_row};
-use crate::tensors::{values, with_values};
+use crate::tensors::{lock, split_mut, to_tensor, values, with_values};
 
 /// Tokens of a block in the forward pass: its products stay in the second-level cache.
 const FORWARD_TOKENS: usize = 192;
@@ -123,8 +123,6 @@ impl CustomOp3 for ConvReluMax {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let winners = lock(&self.winners);
-        let to_tensor =
-            |values: Vec<f32>, like: &Tensor| Tensor::from_vec(values, like.shape(), like.device());
         with_values(gradient, |gradient| {
             let weight_gradient =
                 with_values(tokens, |tokens| Ok(self.weight_gradient(tokens, &winners, gradient)))?;
@@ -155,7 +153,9 @@ impl ConvReluMax {
         let columns = width * maps;
         let mut products = vec![0.0; (last - first) * columns];
         let block_tokens = &tokens[first * embedding_size..last * embedding_size];
-        matmul_transposed(last - first, columns, embedding_size, block_tokens, weight, &mut products);
+        let tokens = View::new(block_tokens, last - first, embedding_size);
+        let taps = View::new(weight, columns, embedding_size).transposed();
+        multiply(tokens, taps, &mut products, Output::Overwrite, Threads::One);
         for (row, sentence) in block.clone().enumerate() {
             let range = self.segments.range(sentence);
             let products = &products[(range.start - first) * columns..(range.end - first) * columns];
@@ -285,20 +285,4 @@ dispatch! {
             output.fill(f32::NAN);
         }
     }
-}
-
-/// Cuts a slice into consecutive parts of the given sizes.
-fn split_mut<T>(mut rest: &mut [T], sizes: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
-    let mut parts = Vec::new();
-    for size in sizes {
-        let (part, tail) = rest.split_at_mut(size);
-        parts.push(part);
-        rest = tail;
-    }
-    parts
-}
-
-/// A lock whose holder cannot leave it in a bad state, so a panic elsewhere does not matter.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -7,6 +7,10 @@
 //! | module | op |
 //! |---|---|
 //! | [`embedding`] | table lookup with dropout, `[V, E]` → `[T, E]` |
+//! | [`linear`] | linear + bias + activation, `[T, K]` → `[T, N]` |
+//! | [`layer_norm`] | dropout + residual + layer norm + dropout, `[T, H]` → `[T, H]` |
+//! | [`attention`] | ragged multi-head attention with dropout, `[T, 3H]` → `[T, H]` |
+//! | [`pooling`] | first, mean or max of a sentence's states, `[T, H]` → `[S, H]` |
 //! | [`conv_max`] | convolution + ReLU + max over time, `[T, E]` → `[S, M]` |
 //! | [`dropout`] | inverted dropout by row, `[S, D]` → `[S, D]` |
 //! | [`adamw`] | AdamW update in place |
@@ -17,12 +21,18 @@
 //! blocks add into the same place.
 
 pub mod adamw;
+pub mod attention;
 pub mod conv_max;
 pub mod dropout;
 pub mod embedding;
+pub mod layer_norm;
+pub mod linear;
+mod math;
 mod matmul;
+pub mod pooling;
 mod segments;
 pub mod simd;
+mod small_products;
 mod tensors;
 
 pub use segments::Segments;

@@ -1,5 +1,7 @@
 //! Getting at the float32 values of a CPU tensor, and back.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
 
 /// The values of a contiguous float32 storage.
@@ -19,4 +21,25 @@ pub(crate) fn with_values<R>(tensor: &Tensor, use_values: impl FnOnce(&[f32]) ->
         Storage::Cpu(cpu) => use_values(values("kernel", cpu, layout)?),
         _ => bail!("this kernel has a CPU form only"),
     }
+}
+
+/// The values as a tensor of the shape and device of `like`.
+pub(crate) fn to_tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, like.shape(), like.device())
+}
+
+/// Cuts a slice into consecutive parts of the given sizes.
+pub(crate) fn split_mut<T>(mut rest: &mut [T], sizes: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
+    let mut parts = Vec::new();
+    for size in sizes {
+        let (part, tail) = rest.split_at_mut(size);
+        parts.push(part);
+        rest = tail;
+    }
+    parts
+}
+
+/// A lock whose holder cannot leave it in a bad state, so a panic elsewhere does not matter.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,320 @@
+//! Ragged multi-head self-attention with softmax and dropout inside (Vaswani et al. 2017, equation 1).
+//!
+//! Each sentence attends to itself alone: no padding, no mask of positions. Nothing of size tokens × tokens leaves
+//! the cache of one sentence and head; the backward pass computes the probabilities again.
+
+use std::ops::Range;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::Segments;
+use crate::dropout::DropoutMasks;
+use crate::math::{dot, exp, sum};
+use crate::simd::{Level, dispatch};
+use crate::small_products::{Left, multiply_small, padded};
+use crate::tensors::{split_mut, to_tensor, values, with_values};
+
+/// Tokens of one parallel task.
+const TOKENS: usize = 64;
+
+/// `softmax(q kᵀ / √(H / heads)) v` of every sentence and head, dropout on the probabilities where `masks` are
+/// given: `[T, 3H]` → `[T, H]`.
+///
+/// `projected` holds queries in its first `H` columns, then keys, then values; the columns of head `n` begin at
+/// `n · H / heads` of each. The mask position of the probability of query `i` and key `j` of a sentence of `L`
+/// tokens is `(head · L + i) · L + j`. Fails when the shapes do not fit together.
+pub fn attention(
+    projected: &Tensor,
+    heads: usize,
+    segments: &Segments,
+    masks: Option<&DropoutMasks>,
+) -> Result<Tensor> {
+    attention_at(Level::current(), projected, heads, segments, masks)
+}
+
+/// [`attention`] at a chosen SIMD level.
+pub fn attention_at(
+    level: Level,
+    projected: &Tensor,
+    heads: usize,
+    segments: &Segments,
+    masks: Option<&DropoutMasks>,
+) -> Result<Tensor> {
+    let (tokens, columns) = projected.dims2()?;
+    if heads == 0 || columns == 0 || !columns.is_multiple_of(3 * heads) {
+        bail!("attention: {columns} columns are not queries, keys and values of {heads} heads");
+    }
+    if segments.tokens() != tokens {
+        bail!("attention: the segments hold {} tokens, the input {tokens}", segments.tokens());
+    }
+    if let Some(masks) = masks.filter(|masks| masks.rows() != segments.len()) {
+        bail!("attention: {} dropout masks for {} sentences", masks.rows(), segments.len());
+    }
+    let head_size = columns / 3 / heads;
+    let op = Attention { level, heads, head_size, segments: segments.clone(), masks: masks.cloned() };
+    projected.contiguous()?.apply_op1(op)
+}
+
+struct Attention {
+    level: Level,
+    heads: usize,
+    head_size: usize,
+    segments: Segments,
+    masks: Option<DropoutMasks>,
+}
+
+impl Attention {
+    fn hidden_size(&self) -> usize {
+        self.heads * self.head_size
+    }
+
+    fn tokens(&self, block: &Range<usize>) -> usize {
+        self.segments.range(block.end - 1).end - self.segments.range(block.start).start
+    }
+
+    /// Calls `kernel(sentence, scratch, output)` in parallel for every sentence that has tokens; `output` has
+    /// `columns` of each of them.
+    fn for_each_sentence(
+        &self,
+        columns: usize,
+        output: &mut [f32],
+        kernel: impl Fn(usize, &mut Scratch, &mut [f32]) + Sync,
+    ) {
+        let blocks = self.segments.blocks(TOKENS);
+        let sizes = blocks.iter().map(|block| self.tokens(block) * columns);
+        split_mut(output, sizes).into_par_iter().zip(&blocks).for_each_init(
+            Scratch::default,
+            |scratch, (output, block)| {
+                let sizes = block.clone().map(|sentence| self.segments.range(sentence).len() * columns);
+                let parts = block.clone().zip(split_mut(output, sizes));
+                for (sentence, output) in parts.filter(|(_, output)| !output.is_empty()) {
+                    kernel(sentence, scratch, output);
+                }
+            },
+        );
+    }
+
+    /// The rows of one sentence.
+    fn rows<'a>(&self, sentence: usize, columns: usize, matrix: &'a [f32]) -> &'a [f32] {
+        let range = self.segments.range(sentence);
+        &matrix[range.start * columns..range.end * columns]
+    }
+
+    fn head(&self, sentence: usize, head: usize) -> Head<'_> {
+        Head {
+            level: self.level,
+            length: self.segments.range(sentence).len(),
+            hidden_size: self.hidden_size(),
+            head_size: self.head_size,
+            head,
+            masks: self.masks.as_ref().map(|masks| (masks, sentence)),
+        }
+    }
+}
+
+impl CustomOp1 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(&self, projected: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let projected = values(self.name(), projected, layout)?;
+        let (tokens, hidden_size) = (self.segments.tokens(), self.hidden_size());
+        let mut output = vec![0.0; tokens * hidden_size];
+        self.for_each_sentence(hidden_size, &mut output, |sentence, scratch, output| {
+            let projected = self.rows(sentence, 3 * hidden_size, projected);
+            for head in 0..self.heads {
+                attend(self.level, &self.head(sentence, head), projected, scratch, output);
+            }
+        });
+        Ok((CpuStorage::F32(output), Shape::from((tokens, hidden_size))))
+    }
+
+    fn bwd(&self, projected: &Tensor, _output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let hidden_size = self.hidden_size();
+        let mut result = vec![0.0; projected.elem_count()];
+        with_values(projected, |projected| {
+            with_values(gradient, |gradient| {
+                self.for_each_sentence(3 * hidden_size, &mut result, |sentence, scratch, result| {
+                    let projected = self.rows(sentence, 3 * hidden_size, projected);
+                    let gradient = self.rows(sentence, hidden_size, gradient);
+                    for head in 0..self.heads {
+                        let place = self.head(sentence, head);
+                        differentiate(self.level, &place, projected, gradient, scratch, result);
+                    }
+                });
+                Ok(())
+            })
+        })?;
+        Ok(Some(to_tensor(result, projected)?))
+    }
+}
+
+/// One head of one sentence.
+pub(crate) struct Head<'a> {
+    level: Level,
+    /// Tokens `L` of the sentence.
+    length: usize,
+    hidden_size: usize,
+    head_size: usize,
+    head: usize,
+    masks: Option<(&'a DropoutMasks, usize)>,
+}
+
+/// Buffers of one thread; rows are padded to whole register tiles.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    gradients: Vec<f32>,
+    transposed: Vec<f32>,
+    probabilities: Vec<f32>,
+    masked: Vec<f32>,
+    slopes: Vec<f32>,
+    product: Vec<f32>,
+}
+
+impl Head<'_> {
+    /// The scale of the logits, 1 / √(head size).
+    #[inline(always)]
+    fn scale(&self) -> f32 {
+        1.0 / (self.head_size as f32).sqrt()
+    }
+
+    /// Copies this head's columns of part `part` (of rows of `stride` values) to padded rows.
+    #[inline(always)]
+    fn gather(&self, source: &[f32], stride: usize, part: usize, target: &mut Vec<f32>) {
+        let width = padded(self.head_size);
+        let first = part * self.hidden_size + self.head * self.head_size;
+        target.clear();
+        target.resize(self.length * width, 0.0);
+        for (row, target) in source.chunks_exact(stride).zip(target.chunks_exact_mut(width)) {
+            target[..self.head_size].copy_from_slice(&row[first..first + self.head_size]);
+        }
+    }
+
+    /// Writes padded rows, times `factor`, into this head's columns of part `part`.
+    #[inline(always)]
+    fn scatter(&self, source: &[f32], factor: f32, stride: usize, part: usize, target: &mut [f32]) {
+        let width = padded(self.head_size);
+        let first = part * self.hidden_size + self.head * self.head_size;
+        for (row, source) in target.chunks_exact_mut(stride).zip(source.chunks_exact(width)) {
+            let row = &mut row[first..first + self.head_size];
+            row.iter_mut().zip(source).for_each(|(target, value)| *target = value * factor);
+        }
+    }
+
+    /// Padded rows `[L, d]` turned into `[d, L]`, its rows padded.
+    #[inline(always)]
+    fn transpose(&self, source: &[f32], target: &mut Vec<f32>) {
+        let (width, length) = (padded(self.head_size), padded(self.length));
+        target.clear();
+        target.resize(self.head_size * length, 0.0);
+        for (token, row) in source.chunks_exact(width).enumerate() {
+            for (element, value) in row[..self.head_size].iter().enumerate() {
+                target[element * length + token] = *value;
+            }
+        }
+    }
+
+    /// `rows · transposedᵀ`: `[L, d]` × `[d, L]` → `[L, L]`, rows padded.
+    #[inline(always)]
+    fn compare(&self, rows: &[f32], transposed: &[f32], output: &mut Vec<f32>) {
+        let length = padded(self.length);
+        output.clear();
+        output.resize(self.length * length, 0.0);
+        let left = Left { values: rows, row_stride: padded(self.head_size), column_stride: 1 };
+        multiply_small((self.length, self.head_size, length), left, transposed, output);
+    }
+
+    /// Sums of `rows` `[L, d]` under the weights `[L, L]` (or their transpose): `[L, d]`.
+    #[inline(always)]
+    fn combine(&self, weights: &[f32], is_transposed: bool, rows: &[f32], output: &mut Vec<f32>) {
+        let (width, length) = (padded(self.head_size), padded(self.length));
+        output.clear();
+        output.resize(self.length * width, 0.0);
+        let (row_stride, column_stride) = if is_transposed { (1, length) } else { (length, 1) };
+        let left = Left { values: weights, row_stride, column_stride };
+        multiply_small((self.length, self.length, width), left, rows, output);
+    }
+
+    /// Softmax of the scaled logits over the keys, in place; the padding becomes 0.
+    #[inline(always)]
+    fn softmax(&self, logits: &mut [f32]) {
+        let scale = self.scale();
+        for row in logits.chunks_exact_mut(padded(self.length)) {
+            let (row, padding) = row.split_at_mut(self.length);
+            let largest = row.iter().fold(f32::NEG_INFINITY, |largest, value| largest.max(*value));
+            row.iter_mut().for_each(|value| *value = exp((*value - largest) * scale));
+            let inverse = 1.0 / sum(row, |value| value);
+            row.iter_mut().for_each(|value| *value *= inverse);
+            padding.fill(0.0);
+        }
+    }
+
+    /// Multiplies probabilities, or their gradient, by the dropout mask.
+    #[inline(always)]
+    fn mask(&self, values: &mut [f32]) {
+        let Some((masks, sentence)) = self.masks else { return };
+        for (query, row) in values.chunks_exact_mut(padded(self.length)).enumerate() {
+            let first = (self.head * self.length + query) * self.length;
+            masks.apply(self.level, sentence, first as u32, &mut row[..self.length]);
+        }
+    }
+}
+
+dispatch! {
+    /// One head of one sentence: `projected` `[L, 3H]` → its columns of `output` `[L, H]`.
+    fn attend(head: &Head, projected: &[f32], scratch: &mut Scratch, output: &mut [f32]) {
+        let stride = 3 * head.hidden_size;
+        head.gather(projected, stride, 0, &mut scratch.queries);
+        head.gather(projected, stride, 1, &mut scratch.keys);
+        head.gather(projected, stride, 2, &mut scratch.values);
+        head.transpose(&scratch.keys, &mut scratch.transposed);
+        head.compare(&scratch.queries, &scratch.transposed, &mut scratch.probabilities);
+        head.softmax(&mut scratch.probabilities);
+        head.mask(&mut scratch.probabilities);
+        head.combine(&scratch.probabilities, false, &scratch.values, &mut scratch.product);
+        head.scatter(&scratch.product, 1.0, head.hidden_size, 0, output);
+    }
+}
+
+dispatch! {
+    /// One head of one sentence: its columns of the gradient of `projected`, `[L, 3H]`.
+    fn differentiate(
+        head: &Head,
+        projected: &[f32],
+        gradient: &[f32],
+        scratch: &mut Scratch,
+        result: &mut [f32],
+    ) {
+        let stride = 3 * head.hidden_size;
+        head.gather(projected, stride, 0, &mut scratch.queries);
+        head.gather(projected, stride, 1, &mut scratch.keys);
+        head.gather(projected, stride, 2, &mut scratch.values);
+        head.gather(gradient, head.hidden_size, 0, &mut scratch.gradients);
+        head.transpose(&scratch.keys, &mut scratch.transposed);
+        head.compare(&scratch.queries, &scratch.transposed, &mut scratch.probabilities);
+        head.softmax(&mut scratch.probabilities);
+        scratch.masked.clone_from(&scratch.probabilities);
+        head.mask(&mut scratch.masked);
+        head.combine(&scratch.masked, true, &scratch.gradients, &mut scratch.product);
+        head.scatter(&scratch.product, 1.0, stride, 2, result);
+        head.transpose(&scratch.values, &mut scratch.transposed);
+        head.compare(&scratch.gradients, &scratch.transposed, &mut scratch.slopes);
+        head.mask(&mut scratch.slopes);
+        let length = padded(head.length);
+        let rows = scratch.slopes.chunks_exact_mut(length).zip(scratch.probabilities.chunks_exact(length));
+        for (slopes, probabilities) in rows {
+            let mean = dot(slopes, probabilities);
+            let pairs = slopes.iter_mut().zip(probabilities);
+            pairs.for_each(|(slope, probability)| *slope = probability * (*slope - mean));
+        }
+        head.combine(&scratch.slopes, false, &scratch.keys, &mut scratch.product);
+        head.scatter(&scratch.product, head.scale(), stride, 0, result);
+        head.combine(&scratch.slopes, true, &scratch.queries, &mut scratch.product);
+        head.scatter(&scratch.product, head.scale(), stride, 1, result);
+    }
+}

@@ -1,0 +1,333 @@
+//! Residual + layer normalisation + dropout as one op (Ba et al. 2016; where BERT has its dropout, Devlin et
+//! al. 2019 and the code of `transformers`).
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use rayon::prelude::*;
+
+use crate::Segments;
+use crate::dropout::DropoutMasks;
+use crate::math::{dot, sum};
+use crate::simd::{Level, dispatch};
+use crate::tensors::{lock, split_mut, to_tensor, values, with_values};
+
+/// Tokens of one parallel task.
+const TOKENS: usize = 128;
+
+/// The parameters of a layer normalisation.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNormWeights<'a> {
+    /// Scale of each element, `[H]`.
+    pub weight: &'a Tensor,
+    /// Shift of each element, `[H]`.
+    pub bias: &'a Tensor,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+/// What stands around a layer normalisation.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerNormSites<'a> {
+    /// The sentences of the batch.
+    pub segments: &'a Segments,
+    /// Added to the input after its dropout, `[T, H]`.
+    pub residual: Option<&'a Tensor>,
+    /// Dropout of the input.
+    pub input_masks: Option<&'a DropoutMasks>,
+    /// Dropout of the output.
+    pub output_masks: Option<&'a DropoutMasks>,
+}
+
+/// `dropout(norm(dropout(input) + residual) · weight + bias)`, each token on its own: `[T, H]` → `[T, H]`.
+///
+/// The mask position of element `h` of the `t`-th token of a sentence is `t · H + h`. Fails when shapes, segments
+/// and masks disagree, or a tensor is not float32 on the CPU.
+pub fn layer_norm(input: &Tensor, weights: LayerNormWeights, sites: LayerNormSites) -> Result<Tensor> {
+    layer_norm_at(Level::current(), input, weights, sites)
+}
+
+/// [`layer_norm`] at a chosen SIMD level.
+pub fn layer_norm_at(
+    level: Level,
+    input: &Tensor,
+    weights: LayerNormWeights,
+    sites: LayerNormSites,
+) -> Result<Tensor> {
+    let (tokens, size) = input.dims2()?;
+    let LayerNormSites { segments, residual, input_masks, output_masks } = sites;
+    if weights.weight.dims() != [size] || weights.bias.dims() != [size] || size == 0 {
+        let (weight, bias) = (weights.weight.dims(), weights.bias.dims());
+        bail!(
+            "layer norm: input {:?}, weight {weight:?} and bias {bias:?} do not fit together",
+            input.dims()
+        );
+    }
+    if segments.tokens() != tokens {
+        bail!("layer norm: the segments hold {} tokens, the input {tokens}", segments.tokens());
+    }
+    for masks in [input_masks, output_masks].into_iter().flatten() {
+        if masks.rows() != segments.len() {
+            bail!("layer norm: {} dropout masks for {} sentences", masks.rows(), segments.len());
+        }
+    }
+    // A custom op takes three tensors: weight and bias travel as one.
+    let affine = Tensor::stack(&[weights.weight, weights.bias], 0)?;
+    let op = LayerNorm {
+        level,
+        size,
+        epsilon: weights.epsilon as f32,
+        segments: segments.clone(),
+        input_masks: input_masks.cloned(),
+        output_masks: output_masks.cloned(),
+        keeps: input.track_op() || affine.track_op() || residual.is_some_and(Tensor::track_op),
+        saved: Mutex::default(),
+    };
+    let input = input.contiguous()?;
+    match residual {
+        Some(residual) if residual.dims() != input.dims() => {
+            bail!("layer norm: input {:?} and residual {:?} differ", input.dims(), residual.dims())
+        }
+        Some(residual) => input.apply_op3(&residual.contiguous()?, &affine, op),
+        None => input.apply_op2(&affine, op),
+    }
+}
+
+struct LayerNorm {
+    level: Level,
+    size: usize,
+    epsilon: f32,
+    segments: Segments,
+    input_masks: Option<DropoutMasks>,
+    output_masks: Option<DropoutMasks>,
+    /// Whether there will be a backward pass.
+    keeps: bool,
+    saved: Mutex<Saved>,
+}
+
+/// What the backward pass needs.
+#[derive(Debug, Default)]
+struct Saved {
+    /// Normalised values before weight and bias, `[T, H]`.
+    normalised: Vec<f32>,
+    /// 1 / √(variance + ε), `[T]`.
+    inverse_deviation: Vec<f32>,
+}
+
+/// Gradients of one block: its share of the sums over tokens.
+pub(crate) struct BlockSums {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl LayerNorm {
+    fn blocks(&self) -> Vec<Range<usize>> {
+        self.segments.blocks(TOKENS)
+    }
+
+    /// Elements of the tokens of each block.
+    fn sizes<'a>(&'a self, blocks: &'a [Range<usize>], width: usize) -> impl Iterator<Item = usize> + 'a {
+        blocks.iter().map(move |block| self.tokens(block).len() * width)
+    }
+
+    fn tokens(&self, block: &Range<usize>) -> Range<usize> {
+        self.segments.range(block.start).start..self.segments.range(block.end - 1).end
+    }
+
+    /// Multiplies the tokens of a block by their masks.
+    fn mask(&self, masks: Option<&DropoutMasks>, block: &Range<usize>, values: &mut [f32]) {
+        let Some(masks) = masks else { return };
+        let lengths = block.clone().map(|sentence| self.segments.range(sentence).len() * self.size);
+        for (sentence, values) in block.clone().zip(split_mut(values, lengths)) {
+            masks.apply(self.level, sentence, 0, values);
+        }
+    }
+
+    fn forward(&self, input: &[f32], residual: Option<&[f32]>, affine: &[f32]) -> Vec<f32> {
+        let blocks = self.blocks();
+        let mut output = vec![0.0; input.len()];
+        let mut normalised = vec![0.0; input.len()];
+        let mut inverse_deviation = vec![0.0; self.segments.tokens()];
+        let (weight, bias) = affine.split_at(self.size);
+        split_mut(&mut output, self.sizes(&blocks, self.size))
+            .into_par_iter()
+            .zip(split_mut(&mut normalised, self.sizes(&blocks, self.size)))
+            .zip(split_mut(&mut inverse_deviation, self.sizes(&blocks, 1)))
+            .zip(&blocks)
+            .for_each(|(((output, normalised), inverse_deviation), block)| {
+                let tokens = self.tokens(block);
+                let range = tokens.start * self.size..tokens.end * self.size;
+                normalised.copy_from_slice(&input[range.clone()]);
+                self.mask(self.input_masks.as_ref(), block, normalised);
+                if let Some(residual) = residual {
+                    normalised.iter_mut().zip(&residual[range]).for_each(|(sum, value)| *sum += value);
+                }
+                normalise(self.level, self.epsilon, weight, bias, normalised, inverse_deviation, output);
+                self.mask(self.output_masks.as_ref(), block, output);
+            });
+        if self.keeps {
+            *lock(&self.saved) = Saved { normalised, inverse_deviation };
+        }
+        output
+    }
+
+    /// Gradients of the sum that was normalised, `[T, H]`, of the input before its dropout (if that differs),
+    /// and of weight and bias, `[2, H]`.
+    fn backward(&self, affine: &[f32], gradient: &[f32]) -> (Vec<f32>, Option<Vec<f32>>, Vec<f32>) {
+        let blocks = self.blocks();
+        let saved = lock(&self.saved);
+        let mut of_sum = gradient.to_vec();
+        let sums: Vec<BlockSums> = split_mut(&mut of_sum, self.sizes(&blocks, self.size))
+            .into_par_iter()
+            .zip(&blocks)
+            .map(|(gradient, block)| {
+                self.mask(self.output_masks.as_ref(), block, gradient);
+                let tokens = self.tokens(block);
+                let normalised = &saved.normalised[tokens.start * self.size..tokens.end * self.size];
+                let inverse_deviation = &saved.inverse_deviation[tokens];
+                let mut sums = BlockSums { weight: vec![0.0; self.size], bias: vec![0.0; self.size] };
+                let weight = &affine[..self.size];
+                differentiate(self.level, weight, normalised, inverse_deviation, gradient, &mut sums);
+                sums
+            })
+            .collect();
+        let of_input = self.input_masks.as_ref().map(|masks| {
+            let mut of_input = of_sum.clone();
+            split_mut(&mut of_input, self.sizes(&blocks, self.size))
+                .into_par_iter()
+                .zip(&blocks)
+                .for_each(|(values, block)| self.mask(Some(masks), block, values));
+            of_input
+        });
+        let mut of_affine = vec![0.0; 2 * self.size];
+        for block in sums {
+            let values = block.weight.iter().chain(&block.bias);
+            of_affine.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+        (of_sum, of_input, of_affine)
+    }
+}
+
+impl CustomOp3 for LayerNorm {
+    fn name(&self) -> &'static str {
+        "residual-layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        input_layout: &Layout,
+        residual: &CpuStorage,
+        residual_layout: &Layout,
+        affine: &CpuStorage,
+        affine_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let name = CustomOp3::name(self);
+        let residual = values(name, residual, residual_layout)?;
+        let affine = values(name, affine, affine_layout)?;
+        let output = self.forward(values(name, input, input_layout)?, Some(residual), affine);
+        Ok((CpuStorage::F32(output), input_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        _residual: &Tensor,
+        affine: &Tensor,
+        _output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (of_sum, of_input, of_affine) = with_values(gradient, |gradient| {
+            with_values(affine, |affine| Ok(self.backward(affine, gradient)))
+        })?;
+        let of_sum = to_tensor(of_sum, input)?;
+        let of_input = of_input.map_or(Ok(of_sum.clone()), |values| to_tensor(values, input))?;
+        Ok((Some(of_input), Some(of_sum), Some(to_tensor(of_affine, affine)?)))
+    }
+}
+
+impl CustomOp2 for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        input: &CpuStorage,
+        input_layout: &Layout,
+        affine: &CpuStorage,
+        affine_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let name = CustomOp2::name(self);
+        let affine = values(name, affine, affine_layout)?;
+        let output = self.forward(values(name, input, input_layout)?, None, affine);
+        Ok((CpuStorage::F32(output), input_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        affine: &Tensor,
+        _output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (of_sum, of_input, of_affine) = with_values(gradient, |gradient| {
+            with_values(affine, |affine| Ok(self.backward(affine, gradient)))
+        })?;
+        Ok((Some(to_tensor(of_input.unwrap_or(of_sum), input)?), Some(to_tensor(of_affine, affine)?)))
+    }
+}
+
+dispatch! {
+    /// `sums` `[t, H]` become normalised values; `output = normalised · weight + bias`.
+    fn normalise(
+        epsilon: f32,
+        weight: &[f32],
+        bias: &[f32],
+        sums: &mut [f32],
+        inverse_deviation: &mut [f32],
+        output: &mut [f32],
+    ) {
+        let size = weight.len();
+        let tokens = sums.chunks_exact_mut(size).zip(output.chunks_exact_mut(size)).zip(inverse_deviation);
+        for ((values, output), inverse) in tokens {
+            let mean = sum(values, |value| value) / size as f32;
+            let variance = sum(values, |value| (value - mean) * (value - mean)) / size as f32;
+            *inverse = 1.0 / (variance + epsilon).sqrt();
+            let affine = weight.iter().zip(bias);
+            for ((value, output), (weight, bias)) in values.iter_mut().zip(output).zip(affine) {
+                *value = (*value - mean) * *inverse;
+                *output = *value * weight + bias;
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// `gradient` `[t, H]` of the output becomes that of the normalised sum; adds to the sums over tokens.
+    fn differentiate(
+        weight: &[f32],
+        normalised: &[f32],
+        inverse_deviation: &[f32],
+        gradient: &mut [f32],
+        sums: &mut BlockSums,
+    ) {
+        let size = weight.len();
+        let tokens = gradient.chunks_exact_mut(size).zip(normalised.chunks_exact(size)).zip(inverse_deviation);
+        for ((gradient, normalised), inverse) in tokens {
+            let of_affine = sums.weight.iter_mut().zip(sums.bias.iter_mut());
+            let pairs = gradient.iter_mut().zip(normalised.iter().zip(weight));
+            for ((gradient, (normalised, weight)), (of_weight, of_bias)) in pairs.zip(of_affine) {
+                *of_weight += *gradient * normalised;
+                *of_bias += *gradient;
+                *gradient *= weight;
+            }
+            let mean = sum(gradient, |value| value) / size as f32;
+            let projection = dot(gradient, normalised) / size as f32;
+            for (gradient, normalised) in gradient.iter_mut().zip(normalised) {
+                *gradient = inverse * (*gradient - mean - normalised * projection);
+            }
+        }
+    }
+}
