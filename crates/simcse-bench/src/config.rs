@@ -1,6 +1,5 @@
 //! One TOML file is one experiment: everything that decides its numbers, and no defaults for choices.
 
-use std::fmt::Debug;
 use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
@@ -8,12 +7,17 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use simcse_data::{AugmentationConfig, VocabularyConfig};
 use simcse_losses::LossConfig;
-use simcse_model::TextCnnConfig;
 use simcse_train::{TrainConfig, health::HealthConfig};
 
 mod error;
+mod sections;
+mod validate;
 pub use error::ConfigError;
 use error::{line_at, line_suffix};
+pub use sections::{
+    DataConfig, EncoderConfig, EvaluationConfig, MaskedLanguageConfig, TextCnnSection, TrainingText,
+    TransformerSection, WhiteningConfig,
+};
 
 /// A whole run. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,80 +35,24 @@ pub struct RunConfig {
     pub seed: u64,
     /// Training text.
     pub data: DataConfig,
-    /// How text is cut into tokens.
-    pub vocabulary: VocabularyConfig,
+    /// How text is cut into tokens; a transformer has the tokenizer of its checkpoint instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocabulary: Option<VocabularyConfig>,
     /// The network.
     pub encoder: EncoderConfig,
     /// What differs between two views of a sentence beside dropout.
     pub augmentation: AugmentationConfig,
     /// The loss.
     pub loss: LossConfig,
+    /// Masked language modelling beside the loss; left out: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub masked_language: Option<MaskedLanguageConfig>,
     /// Optimiser, schedule, steps.
     pub train: TrainConfig,
     /// Health checks.
     pub health: HealthConfig,
     /// What is scored, and what selects.
     pub evaluation: EvaluationConfig,
-}
-
-/// The `[data]` section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataConfig {
-    /// Sources of training sentences: `name/split` of the catalogue, or a path.
-    pub train: Vec<String>,
-    /// Whether sentences that stand in a test set stay in the training text. Every table marks it.
-    pub transductive: bool,
-    /// Tokens of a sentence beyond this number are cut off, and counted.
-    pub max_tokens: usize,
-    /// At most this many sentences, a seeded choice; left out: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub limit: Option<usize>,
-}
-
-/// The `[encoder]` section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum EncoderConfig {
-    /// TextCNN.
-    TextCnn(TextCnnSection),
-}
-
-/// A TextCNN and what its embedding begins with.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TextCnnSection {
-    /// Token vectors to begin with: a file, searched in the model folder as well; left out: random.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vectors: Option<String>,
-    /// Shape and dropout.
-    pub network: TextCnnConfig,
-}
-
-/// The `[evaluation]` section.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EvaluationConfig {
-    /// Tasks that are scored at the end, by their catalogue names.
-    pub tasks: Vec<String>,
-    /// Tasks whose dev Spearman, averaged, selects the parameters.
-    pub select_on: Vec<String>,
-    /// At most this many pairs of each dev set are used while selecting (the first ones); 0: all.
-    pub select_pairs: usize,
-    /// Whitening of the trained encoder; left out: none. Selection never sees it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub whitening: Option<WhiteningConfig>,
-}
-
-/// The `[evaluation.whitening]` section: embeddings are whitened before they are scored and saved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WhiteningConfig {
-    /// Training sentences to fit on, the first ones of the corpus; at most all of them.
-    pub sentences: usize,
-    /// At most this many directions of largest variance are kept; left out: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<usize>,
 }
 
 impl RunConfig {
@@ -148,47 +96,6 @@ impl RunConfig {
             table.clone().try_into().map_err(|error| ConfigError::unreadable(&error, &table))?;
         config.validate()?;
         Ok(config)
-    }
-
-    /// Fails on a value out of range; the message names the key.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        let check = |holds: bool, key: &str, value: &dyn Debug, fix: &str| match holds {
-            true => Ok(()),
-            false => Err(ConfigError::new(key, format!("{key} = {value:?} cannot be used; fix: {fix}"))),
-        };
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-        let plain =
-            |text: &str| text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed);
-        let letters = "use lower-case letters, digits, `-`, `_` and `.`";
-        check(plain(&self.experiment), "experiment", &self.experiment, letters)?;
-        check(plain(&self.name), "name", &self.name, letters)?;
-        let Self { data, evaluation, .. } = self;
-        check(!data.train.is_empty(), "data.train", &data.train, "give one source or more")?;
-        check(data.max_tokens > 0, "data.max_tokens", &data.max_tokens, "give 1 or more")?;
-        check(data.limit != Some(0), "data.limit", &0, "give 1 or more; leave it out for all")?;
-        check(!evaluation.tasks.is_empty(), "evaluation.tasks", &evaluation.tasks, "give one task or more")?;
-        check(
-            !evaluation.select_on.is_empty(),
-            "evaluation.select_on",
-            &evaluation.select_on,
-            "give one task or more",
-        )?;
-        check(
-            evaluation.select_on.iter().all(|task| evaluation.tasks.contains(task)),
-            "evaluation.select_on",
-            &evaluation.select_on,
-            "name only tasks that stand in evaluation.tasks: what selects is scored and recorded",
-        )?;
-        if let Some(WhiteningConfig { sentences, kept }) = &evaluation.whitening {
-            check(*sentences >= 2, "evaluation.whitening.sentences", sentences, "give 2 or more")?;
-            let fix = "give 1 or more; leave it out for all";
-            check(*kept != Some(0), "evaluation.whitening.kept", &0, fix)?;
-        }
-        let EncoderConfig::TextCnn(section) = &self.encoder;
-        section.network.validate()?;
-        self.augmentation.validate()?;
-        self.loss.validate()?;
-        Ok(self.train.validate()?)
     }
 
     /// The configuration as TOML, the form that runs record and hash.

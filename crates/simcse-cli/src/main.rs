@@ -34,6 +34,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    simcse_ops::memory::keep_pages();
     let result = match Cli::parse().command {
         Command::Compare(command) => command.run(),
         Command::Report(command) => command.run(),

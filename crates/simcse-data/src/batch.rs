@@ -1,14 +1,17 @@
 //! Ragged batches: the tokens of all rows laid end to end.
 
 use crate::error::{DataError, Result};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// Rows of token ids without padding. Row `r` is `ids[offsets[r]..offsets[r + 1]]`.
 ///
-/// A row is one *view* of one sentence of the batch. Rows stand view by view: all sentences of view 0, then
-/// all of view 1, and so on, so embeddings `[V·B, D]` split into views by halves. The numbers of view and
-/// sentence travel with a row into slices, so that random streams keyed by them do not change when a batch
-/// is computed in pieces.
+/// A row is one *view* of one sentence of the batch. From [`TokenBatch::from_sequences`],
+/// [`TokenBatch::from_views`] and [`TokenBatch::with_views`] rows stand view by view: all sentences of view 0,
+/// then all of view 1, and so on, so embeddings `[V·B, D]` split into views by halves. From
+/// [`TokenBatch::from_rows`] they stand as given, and views may differ in their sentences. The numbers of view
+/// and sentence travel with a row into slices, so that random streams keyed by them do not change when a
+/// batch is computed in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBatch {
     ids: Vec<u32>,
@@ -17,7 +20,35 @@ pub struct TokenBatch {
     view: Vec<u32>,
 }
 
+/// One row of a batch to be made by [`TokenBatch::from_rows`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TokenRow<'a> {
+    /// Token ids; at least one.
+    pub ids: &'a [u32],
+    /// Number of the sentence within its view.
+    pub sentence: u32,
+    /// Number of the view.
+    pub view: u32,
+}
+
 impl TokenBatch {
+    /// Rows in the order given, each with its own numbers: anchors as view 0, positives as view 1, hard
+    /// negatives, of which there may be fewer, as view 2. Views need neither stand together nor hold equally
+    /// many sentences. Two rows with the same two numbers get the same random draws (dropout, masking).
+    ///
+    /// # Errors
+    /// [`DataError::Batch`] if there is no row, one is empty, or there are more than `u32::MAX` tokens.
+    pub fn from_rows(rows: &[TokenRow<'_>]) -> Result<Self> {
+        if rows.is_empty() {
+            return Err(DataError::Batch("it has no row".to_owned()));
+        }
+        let mut batch = Self::with_capacity(rows.len());
+        for row in rows {
+            batch.push(*row)?;
+        }
+        Ok(batch)
+    }
+
     /// One view of each sequence, in order.
     ///
     /// # Errors
@@ -40,14 +71,7 @@ impl TokenBatch {
         if sentences == 0 {
             return Err(DataError::Batch("it has no sentence".to_owned()));
         }
-        let rows = sentences * views.len();
-        let mut batch = Self {
-            ids: Vec::new(),
-            offsets: Vec::with_capacity(rows + 1),
-            sentence: Vec::with_capacity(rows),
-            view: Vec::with_capacity(rows),
-        };
-        batch.offsets.push(0);
+        let mut batch = Self::with_capacity(sentences * views.len());
         for (view, sequences) in views.iter().enumerate() {
             if sequences.len() != sentences {
                 let found = sequences.len();
@@ -56,20 +80,29 @@ impl TokenBatch {
                 )));
             }
             for (sentence, sequence) in sequences.iter().enumerate() {
-                batch.push(sequence.as_ref(), sentence, view)?;
+                let (sentence, view) = (number(sentence, "sentences")?, number(view, "views")?);
+                batch.push(TokenRow { ids: sequence.as_ref(), sentence, view })?;
             }
         }
         Ok(batch)
     }
 
-    fn push(&mut self, sequence: &[u32], sentence: usize, view: usize) -> Result<()> {
-        if sequence.is_empty() {
+    fn with_capacity(rows: usize) -> Self {
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        let (sentence, view) = (Vec::with_capacity(rows), Vec::with_capacity(rows));
+        Self { ids: Vec::new(), offsets, sentence, view }
+    }
+
+    fn push(&mut self, row: TokenRow<'_>) -> Result<()> {
+        let TokenRow { ids, sentence, view } = row;
+        if ids.is_empty() {
             return Err(DataError::Batch(format!("sentence {sentence} of view {view} has no token")));
         }
-        self.ids.extend_from_slice(sequence);
+        self.ids.extend_from_slice(ids);
         self.offsets.push(number(self.ids.len(), "tokens")?);
-        self.sentence.push(number(sentence, "sentences")?);
-        self.view.push(number(view, "views")?);
+        self.sentence.push(sentence);
+        self.view.push(view);
         Ok(())
     }
 
@@ -108,6 +141,12 @@ impl TokenBatch {
         })
     }
 
+    /// The same rows with other tokens, as many as before.
+    pub(crate) fn with_ids(&self, ids: Vec<u32>) -> Self {
+        debug_assert_eq!(ids.len(), self.ids.len(), "rows keep their lengths");
+        Self { ids, ..self.clone() }
+    }
+
     /// Token ids of all rows end to end, `[T]`.
     pub fn ids(&self) -> &[u32] {
         &self.ids
@@ -118,7 +157,7 @@ impl TokenBatch {
         &self.offsets
     }
 
-    /// Number of the sentence of each row within the batch, `[R]`.
+    /// Number of the sentence of each row within its view, `[R]`.
     pub fn sentence(&self) -> &[u32] {
         &self.sentence
     }
@@ -128,7 +167,7 @@ impl TokenBatch {
         &self.view
     }
 
-    /// Number of rows `R` (sentences times views).
+    /// Number of rows `R`.
     pub fn rows(&self) -> usize {
         self.sentence.len()
     }
@@ -140,8 +179,7 @@ impl TokenBatch {
 
     /// Number of different views among the rows.
     pub fn views(&self) -> usize {
-        // Rows stand view by view, also in a slice, so a view begins where the number changes.
-        1 + self.view.windows(2).filter(|pair| pair[0] != pair[1]).count()
+        self.view.iter().collect::<BTreeSet<_>>().len()
     }
 
     /// Tokens of the longest row.
@@ -193,6 +231,27 @@ mod tests {
     }
 
     #[test]
+    fn rows_keep_their_order_and_their_numbers() {
+        let row = |ids, sentence, view| TokenRow { ids, sentence, view };
+        let triplets =
+            [row(&[7, 8], 0, 0), row(&[5], 1, 0), row(&[4], 0, 1), row(&[3], 1, 1), row(&[2, 1], 1, 2)];
+        let batch = TokenBatch::from_rows(&triplets).unwrap();
+        assert_eq!(
+            (batch.ids(), batch.offsets()),
+            ([7, 8, 5, 4, 3, 2, 1].as_slice(), [0, 2, 3, 4, 5, 7].as_slice())
+        );
+        assert_eq!(
+            (batch.sentence(), batch.view()),
+            ([0, 1, 0, 1, 1].as_slice(), [0, 0, 1, 1, 2].as_slice())
+        );
+        assert_eq!((batch.rows(), batch.views()), (5, 3));
+        let mixed = TokenBatch::from_rows(&[triplets[0], triplets[4], triplets[1], triplets[2]]).unwrap();
+        assert_eq!((mixed.view(), mixed.views()), ([0, 2, 0, 1].as_slice(), 3));
+        assert_eq!(mixed.slice(1..3).unwrap().views(), 2);
+        assert_eq!(mixed.row(1), [2, 1]);
+    }
+
+    #[test]
     fn slices_keep_the_numbers_of_sentence_and_view() {
         let slice = batch().with_views(2).unwrap().slice(2..5).unwrap();
         assert_eq!(slice.ids(), [3, 4, 7, 8, 9, 5]);
@@ -210,6 +269,8 @@ mod tests {
     fn what_makes_no_batch_is_an_error() {
         assert!(TokenBatch::from_sequences::<Vec<u32>>(&[]).is_err());
         assert!(TokenBatch::from_sequences(&[vec![1], vec![]]).is_err());
+        assert!(TokenBatch::from_rows(&[]).is_err());
+        assert!(TokenBatch::from_rows(&[TokenRow { ids: &[], sentence: 0, view: 0 }]).is_err());
         assert!(TokenBatch::from_views(&[vec![vec![1]], vec![vec![1], vec![2]]]).is_err());
         let batch = batch();
         assert!(batch.with_views(0).is_err());

@@ -1,7 +1,7 @@
 //! Training text: unique sentences from several sources, without those of the test sets.
 
 use crate::error::{DataError, Result};
-use crate::load::{PairSet, load_sentences};
+use crate::load::{DataSet, PairSet, load_sentences};
 use crate::rows::Split;
 use crate::shuffle::below;
 use crate::source::{DataSource, FileRecord, Origin};
@@ -9,7 +9,7 @@ use crate::source_name::SourceName;
 use crate::text::sentence_key;
 use serde::{Deserialize, Serialize};
 use simcse_random::Stream;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// What a corpus is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,23 @@ pub struct CorpusReport {
     pub limited_from: Option<usize>,
     /// Sentences of the corpus.
     pub unique_sentences: usize,
+    /// Labelled examples over the sentences, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<ExampleCount>,
+}
+
+/// What became of labelled examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleCount {
+    /// Read from the sources.
+    pub read: usize,
+    /// Left out because a sentence is empty, or the two sides of a positive pair are the same.
+    pub unusable: usize,
+    /// Left out because a sentence stands in a test set.
+    pub in_a_test_set: usize,
+    /// Left to train on, after the limit.
+    pub kept: usize,
 }
 
 /// What one source gave.
@@ -92,18 +109,18 @@ impl Corpus {
         for name in &config.sources {
             builder.read(source, &SourceName::parse(name)?)?;
         }
-        let removed = builder.remove(test_sets, config.transductive);
+        let (tested, removed) = builder.tested(test_sets);
         let mut sentences = builder.sentences;
+        if !config.transductive {
+            let mut tested = tested.iter();
+            sentences.retain(|_| !tested.next().copied().unwrap_or(false));
+        }
         let before = sentences.len();
         if let Some(limit) = config.limit {
             sentences = draw(sentences, limit, stream);
         }
         if sentences.is_empty() {
-            return Err(DataError::Config {
-                key: "corpus.sources",
-                problem: "no training sentence is left".to_owned(),
-                fix: "name at least one source whose text is not that of the test sets".to_owned(),
-            });
+            return Err(nothing_left());
         }
         let report = CorpusReport {
             sources: builder.counts,
@@ -111,6 +128,7 @@ impl Corpus {
             transductive: config.transductive,
             limited_from: (sentences.len() < before).then_some(before),
             unique_sentences: sentences.len(),
+            examples: None,
         };
         Ok(Self { sentences, report })
     }
@@ -126,13 +144,13 @@ impl Corpus {
     }
 }
 
+/// Unique sentences under construction.
 #[derive(Default)]
-struct Builder {
-    sentences: Vec<String>,
-    /// `sentence_key` of each sentence.
-    keys: Vec<String>,
-    seen: HashSet<String>,
-    counts: Vec<SourceCount>,
+pub(crate) struct Builder {
+    pub(crate) sentences: Vec<String>,
+    /// Place of each sentence by its `sentence_key`.
+    places: HashMap<String, u32>,
+    pub(crate) counts: Vec<SourceCount>,
 }
 
 impl Builder {
@@ -141,51 +159,67 @@ impl Builder {
             SourceName::Named { name, split } => load_sentences(source, name, *split)?,
             SourceName::File(path) => load_sentences(source, path, Split::Train)?,
         };
-        let (sentences, before) = (set.rows.len(), self.sentences.len());
-        for sentence in set.rows {
-            let key = sentence_key(&sentence);
-            if !key.is_empty() && self.seen.insert(key.clone()) {
-                self.sentences.push(sentence);
-                self.keys.push(key);
-            }
+        let count = SourceCount::new(name, &set, set.rows.len());
+        self.add(count, set.rows.into_iter().map(Some));
+        Ok(())
+    }
+
+    /// Adds the sentences of a source. Gives the place of each among the unique ones; `None` for none, and for
+    /// a sentence of blanks.
+    pub(crate) fn add(
+        &mut self,
+        count: SourceCount,
+        sentences: impl Iterator<Item = Option<String>>,
+    ) -> Vec<Option<u32>> {
+        let before = self.sentences.len();
+        let places = sentences.map(|sentence| sentence.and_then(|sentence| self.place(sentence))).collect();
+        self.counts.push(SourceCount { new_sentences: self.sentences.len() - before, ..count });
+        places
+    }
+
+    fn place(&mut self, sentence: String) -> Option<u32> {
+        let key = sentence_key(&sentence);
+        if key.is_empty() {
+            return None;
         }
+        let next = self.sentences.len() as u32;
+        let place = *self.places.entry(key).or_insert(next);
+        if place == next {
+            self.sentences.push(sentence);
+        }
+        Some(place)
+    }
+
+    /// Which sentences stand in a test set, and how many of each.
+    pub(crate) fn tested(&self, test_sets: &[PairSet]) -> (Vec<bool>, Vec<RemovedSentences>) {
+        let mut tested = vec![false; self.sentences.len()];
+        let count = |set: &PairSet| {
+            let places: Vec<u32> =
+                keys_of(set).iter().filter_map(|key| self.places.get(key).copied()).collect();
+            places.iter().for_each(|place| tested[*place as usize] = true);
+            let evaluation_set = format!("{}/{}", set.name, set.split);
+            RemovedSentences { evaluation_set, sentences: places.len() }
+        };
+        let removed = test_sets.iter().map(count).collect();
+        (tested, removed)
+    }
+}
+
+impl SourceCount {
+    /// The record of a source of `sentences` sentences before any was compared.
+    pub(crate) fn new<T>(name: &SourceName, set: &DataSet<T>, sentences: usize) -> Self {
         let recorded = match name {
             SourceName::Named { .. } => name.to_string(),
             SourceName::File(_) => set.files.first().map_or_else(String::new, |file| file.path.clone()),
         };
-        self.counts.push(SourceCount {
+        Self {
             name: recorded,
-            origin: set.origin,
-            files: set.files,
+            origin: set.origin.clone(),
+            files: set.files.clone(),
             sentences,
-            new_sentences: self.sentences.len() - before,
-            remarks: set.remarks,
-        });
-        Ok(())
-    }
-
-    fn remove(&mut self, test_sets: &[PairSet], transductive: bool) -> Vec<RemovedSentences> {
-        let mut in_a_test_set = vec![false; self.sentences.len()];
-        let mut removed = Vec::new();
-        for set in test_sets {
-            let keys = keys_of(set);
-            let mut count = 0;
-            for (key, found) in self.keys.iter().zip(&mut in_a_test_set) {
-                if keys.contains(key) {
-                    *found = true;
-                    count += 1;
-                }
-            }
-            removed.push(RemovedSentences {
-                evaluation_set: format!("{}/{}", set.name, set.split),
-                sentences: count,
-            });
+            new_sentences: 0,
+            remarks: set.remarks.clone(),
         }
-        if !transductive {
-            let mut found = in_a_test_set.iter();
-            self.sentences.retain(|_| !found.next().copied().unwrap_or(false));
-        }
-        removed
     }
 }
 
@@ -194,17 +228,25 @@ pub(crate) fn keys_of(set: &PairSet) -> HashSet<String> {
     set.rows.iter().flat_map(|pair| [sentence_key(&pair.first), sentence_key(&pair.second)]).collect()
 }
 
-/// `limit` of the sentences, in their order; every subset is equally likely.
-fn draw(sentences: Vec<String>, limit: usize, stream: Stream) -> Vec<String> {
+pub(crate) fn nothing_left() -> DataError {
+    DataError::Config {
+        key: "corpus.sources",
+        problem: "no training sentence is left".to_owned(),
+        fix: "name at least one source whose text is not that of the test sets".to_owned(),
+    }
+}
+
+/// `limit` of the rows, in their order; every subset is equally likely.
+pub(crate) fn draw<T>(rows: Vec<T>, limit: usize, stream: Stream) -> Vec<T> {
     let mut rng = stream.named("corpus_limit").rng();
-    let mut wanted = limit.min(sentences.len());
-    let mut left = sentences.len();
+    let mut wanted = limit.min(rows.len());
+    let mut left = rows.len();
     // Selection sampling (Knuth 3.4.2, algorithm S).
-    let chosen = |_: &String| {
+    let chosen = |_: &T| {
         let take = below(&mut rng, left) < wanted;
         left -= 1;
         wanted -= usize::from(take);
         take
     };
-    sentences.into_iter().filter(chosen).collect()
+    rows.into_iter().filter(chosen).collect()
 }

@@ -8,6 +8,9 @@
 //!                                     ▼                                 ▼                        ▼
 //!                              Tokenized sequences ───────────────► TokenBatch (ids + offsets, views known)
 //! ```
+//! [`ModelSource`] finds the files of a pretrained encoder, [`PretrainedTokenizer`] is its tokenizer, and
+//! [`TokenMasker`] hides tokens for masked language modelling.
+//!
 //! Every reader survives the traps of published copies (CRLF, byte order marks, stray quotes, extra
 //! columns) and says what it dropped; what it cannot read is an error with file, line and mend.
 
@@ -21,8 +24,11 @@ mod error;
 mod files;
 pub mod formats;
 mod hub;
+mod labelled;
 mod load;
 mod manifest;
+mod masking;
+mod model_source;
 mod nli;
 mod pretrained;
 mod read;
@@ -37,16 +43,19 @@ mod tokenize;
 mod vocabulary;
 
 pub use augment::{AugmentationConfig, Augmenter};
-pub use batch::TokenBatch;
-pub use corpus::{Corpus, CorpusConfig, CorpusReport, RemovedSentences, SourceCount};
+pub use batch::{TokenBatch, TokenRow};
+pub use corpus::{Corpus, CorpusConfig, CorpusReport, ExampleCount, RemovedSentences, SourceCount};
 pub use error::{DataError, Result};
 pub use files::{sha256_hex, write_whole};
 pub use hub::HubOptions;
+pub use labelled::{Example, ExampleKind, LabelledCorpus};
 pub use load::{
     DataSet, NliSet, PairSet, SentenceSet, Subset, TripletSet, load_nli, load_pairs, load_sentences,
     load_triplets,
 };
 pub use manifest::{DataManifest, EvaluationRecord, LengthBin, Overlap, length_histogram, overlap};
+pub use masking::{MaskedTokens, TokenMasker};
+pub use model_source::{ModelFiles, ModelSource};
 pub use nli::{TripletOptions, triplets_from_nli};
 pub use pretrained::PretrainedTokenizer;
 pub use rows::{NliLabel, NliPair, ScoredPair, Split, Triplet};

@@ -4,6 +4,7 @@ use crate::error::{DataError, Result};
 use crate::files::{decode, read_bytes};
 use crate::text::clean;
 use crate::tokenize::{Encoded, SentenceTokenizer};
+use serde::Deserialize;
 use std::path::Path;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
@@ -26,7 +27,52 @@ pub struct PretrainedTokenizer {
     mask_id: Option<u32>,
 }
 
+/// What `tokenizer_config.json` says of WordPiece; its other keys are not needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct WordPieceConfig {
+    do_lower_case: bool,
+    /// As `do_lower_case` if `None`.
+    strip_accents: Option<bool>,
+    tokenize_chinese_chars: bool,
+}
+
+/// The defaults of `transformers`.
+impl Default for WordPieceConfig {
+    fn default() -> Self {
+        Self { do_lower_case: true, strip_accents: None, tokenize_chinese_chars: true }
+    }
+}
+
 impl PretrainedTokenizer {
+    /// The tokenizer of a model's folder: `tokenizer.json` as it is, or else `vocab.txt` with
+    /// `do_lower_case`, `strip_accents` and `tokenize_chinese_chars` of `tokenizer_config.json`. What that file
+    /// does not say, or where it is missing (older copies of `bert-base-chinese`), is as in `transformers`:
+    /// letters are lowered, accents are stripped if letters are lowered, Chinese characters are split.
+    ///
+    /// # Errors
+    /// [`DataError::Tokenizer`] if the folder has neither file; and as [`PretrainedTokenizer::from_vocab_file`]
+    /// and [`PretrainedTokenizer::from_tokenizer_file`].
+    pub fn from_folder(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        if path.exists() {
+            return Self::from_tokenizer_file(&path);
+        }
+        let path = folder.join("vocab.txt");
+        if !path.exists() {
+            let name = folder.display().to_string();
+            return Err(unusable(&name, "neither tokenizer.json nor vocab.txt is in it"));
+        }
+        let config = folder.join("tokenizer_config.json");
+        let config = if config.exists() {
+            serde_json::from_slice(&read_bytes(&config)?.bytes)
+                .map_err(|error| unusable(&config.display().to_string(), &error.to_string()))?
+        } else {
+            WordPieceConfig::default()
+        };
+        Self::word_piece(&path, config)
+    }
+
     /// The tokenizer of BERT from its `vocab.txt`: text cleaned, Chinese characters split, accents stripped
     /// and letters lowered if `lower_case`, then the longest piece first.
     ///
@@ -34,6 +80,10 @@ impl PretrainedTokenizer {
     /// [`DataError::Io`], [`DataError::Encoding`] or [`DataError::Tokenizer`] if the file cannot be read or
     /// lacks one of `[PAD] [UNK] [CLS] [SEP]`.
     pub fn from_vocab_file(path: &Path, lower_case: bool) -> Result<Self> {
+        Self::word_piece(path, WordPieceConfig { do_lower_case: lower_case, ..WordPieceConfig::default() })
+    }
+
+    fn word_piece(path: &Path, config: WordPieceConfig) -> Result<Self> {
         let file = path.display().to_string();
         let bytes = read_bytes(path)?.bytes;
         let text = decode(&file, &bytes)?;
@@ -50,8 +100,14 @@ impl PretrainedTokenizer {
             tokenizer.token_to_id(token).ok_or_else(|| unusable(&file, &format!("no token {token}")))
         };
         let (cls, sep) = (id(&tokenizer, "[CLS]")?, id(&tokenizer, "[SEP]")?);
+        let WordPieceConfig { do_lower_case, strip_accents, tokenize_chinese_chars } = config;
         tokenizer
-            .with_normalizer(Some(BertNormalizer::new(true, true, None, lower_case)))
+            .with_normalizer(Some(BertNormalizer::new(
+                true,
+                tokenize_chinese_chars,
+                strip_accents,
+                do_lower_case,
+            )))
             .map_err(|error| unusable(&file, &error.to_string()))?;
         tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
         tokenizer

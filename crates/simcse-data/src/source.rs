@@ -1,8 +1,10 @@
 //! Where data is looked for, and what is recorded of where it was found.
 
-use crate::catalog::{CatalogEntry, FileEntry, SplitEntry};
+use crate::catalog::{self, CatalogEntry, FileEntry, SplitEntry};
 use crate::error::{DataError, Result};
 use crate::hub::{Hub, HubFiles, HubOptions, select, user_cache_dir};
+use crate::load::SAMPLE;
+use crate::rows::Split;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -14,17 +16,19 @@ pub enum Origin {
     DataDir,
     /// `data/` of the project.
     ProjectData,
+    /// The folder of models given by flag or environment.
+    ModelDir,
     /// A cache of this machine; with the commit if it is the hub's cache.
     Cache {
-        /// Commit of the hub's data set.
+        /// Commit of the hub's repository.
         revision: Option<String>,
     },
     /// Downloaded from the hub.
     Hub {
-        /// Commit of the hub's data set.
+        /// Commit of the hub's repository.
         revision: String,
     },
-    /// A file that the user named.
+    /// A file, or a model's folder, that the user named.
     OwnFile,
     /// The sample bundled with the program. Such a run never enters a table of real results.
     Sample,
@@ -34,13 +38,14 @@ pub enum Origin {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRecord {
-    /// Path below the data folder, `hub:ID/FILE@REVISION`, or `sample:SPLIT`; never a path of the machine.
+    /// Path below the data folder or the model's folder, `hub:ID/FILE@REVISION`, or `sample:SPLIT`; never a
+    /// path of the machine.
     pub path: String,
     /// Hash of the stored bytes, lower-case hex.
     pub sha256: String,
     /// Stored size.
     pub bytes: u64,
-    /// Usable rows.
+    /// Usable rows; 0 for a file of a model.
     pub rows: usize,
 }
 
@@ -110,26 +115,48 @@ impl DataSource {
         self.data_dir.as_deref()
     }
 
+    /// Whether what [`crate::SourceName`] and [`crate::load_sentences`] call `name` is on this machine. Nothing
+    /// is read and nothing downloaded: `false` may still mean that the hub has it. `sample` always is.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownName`] if `name` is neither a data set with this split nor the path of a file.
+    pub fn has(&self, name: &str, split: Split) -> Result<bool> {
+        if name == SAMPLE {
+            return Ok(true);
+        }
+        match catalog::find(name) {
+            Ok(entry) => Ok(self.locate_here(entry.split(split)?, &mut Vec::new()).is_some()),
+            Err(_) if Path::new(name).extension().is_some() => Ok(self.locate_own(name).is_ok()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The first copy of a split in the search order.
     pub(crate) fn locate(&self, entry: &'static CatalogEntry, split: &'static SplitEntry) -> Result<Located> {
         let mut looked_in = Vec::new();
+        let here = self.locate_here(split, &mut looked_in);
+        match here.or_else(|| self.download(split, &mut looked_in)) {
+            Some(located) => Ok(located),
+            None => Err(self.missing(entry, split, looked_in)),
+        }
+    }
+
+    /// The first copy on this machine.
+    fn locate_here(&self, split: &'static SplitEntry, looked_in: &mut Vec<String>) -> Option<Located> {
         for (folder, origin, name) in self.folders() {
             if let Some(located) = split.files.iter().find_map(|file| in_folder(folder, file, &origin)) {
-                return Ok(located);
+                return Some(located);
             }
             looked_in.push(name);
         }
         for file in &split.files {
             if let Some(found) = file.hub.as_ref().and_then(|id| self.hub.cached(id, &file.paths)) {
                 let origin = Origin::Cache { revision: Some(found.revision.clone()) };
-                return Ok(from_hub(file, found, origin));
+                return Some(from_hub(file, found, origin));
             }
         }
         looked_in.push("the hub's cache".to_owned());
-        match self.download(split, &mut looked_in) {
-            Some(located) => Ok(located),
-            None => Err(self.missing(entry, split, looked_in)),
-        }
+        None
     }
 
     /// A file that the user named: as given, or below the data folder.
@@ -264,9 +291,7 @@ pub(crate) fn expand(folder: &Path, patterns: &[String]) -> Option<Vec<(PathBuf,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog;
     use crate::files::write_whole;
-    use crate::rows::Split;
     use tempfile::TempDir;
 
     struct Places {
@@ -288,12 +313,15 @@ mod tests {
             write_whole(&self.path(name), b"a\tb\t1\n").unwrap();
         }
 
-        fn locate(&self) -> Result<Located> {
+        fn source(&self) -> DataSource {
             let hub = HubOptions { offline: true, cache_dir: self.path("hub"), ..HubOptions::from_env() };
             let given = Some(self.path("given"));
-            let source = DataSource::with_places(given, self.path("data"), self.path("cache"), hub).unwrap();
+            DataSource::with_places(given, self.path("data"), self.path("cache"), hub).unwrap()
+        }
+
+        fn locate(&self) -> Result<Located> {
             let entry = catalog::find("lcqmc").unwrap();
-            source.locate(entry, entry.split(Split::Test).unwrap())
+            self.source().locate(entry, entry.split(Split::Test).unwrap())
         }
     }
 
@@ -314,6 +342,19 @@ mod tests {
         let found = places.locate().unwrap();
         assert_eq!(found.origin, Origin::DataDir);
         assert_eq!(found.files[0].record, "C-MTEB/LCQMC/data/test-00000-of-00001.parquet");
+    }
+
+    #[test]
+    fn what_is_here_is_told_without_reading_it() {
+        let places = Places::new();
+        let has = |name: &str| places.source().has(name, Split::Test);
+        assert!(!has("lcqmc").unwrap() && !has("own.tsv").unwrap());
+        // No reader accepts these bytes.
+        write_whole(&places.path("data/LCQMC/LCQMC.test.data"), b"\xff").unwrap();
+        write_whole(&places.path("given/own.tsv"), b"\xff").unwrap();
+        assert!(has("lcqmc").unwrap() && has("own.tsv").unwrap() && has("sample").unwrap());
+        assert!(!places.source().has("lcqmc", Split::Dev).unwrap(), "another split");
+        assert!(has("lcqcm").is_err(), "a typing error is not a missing data set");
     }
 
     #[test]

@@ -6,7 +6,8 @@
     reason = "a test that fails may panic, one left out says so"
 )]
 
-use simcse_data::{PretrainedTokenizer, SentenceTokenizer};
+use simcse_data::{PretrainedTokenizer, SentenceTokenizer, TokenBatch, TokenMasker};
+use simcse_random::Stream;
 use std::path::PathBuf;
 use tempfile::TempDir;
 
@@ -120,4 +121,114 @@ fn a_unigram_tokenizer_file_agrees_with_transformers() {
     assert_eq!(ids("Ｔhe ﬁrst café", 64), [0, 410, 2419, 290, 312, 3, 2]);
     let frame = (tokenizer.pad_id(), tokenizer.unknown_id(), tokenizer.mask_id());
     assert_eq!((frame, tokenizer.vocabulary_size()), ((1, 3, Some(39_513)), 39_514));
+}
+
+/// Sentences of our own: Chinese, mixed with Latin, accents, full-width digits, blanks of several kinds.
+const SENTENCES: [&str; 5] = [
+    "我想把信用卡的额度提高一点，可以吗？",
+    "今天Beijing的天气很好，WiFi信号也不错。",
+    "The Quick brown fox doesn't jump over naïve résumés!",
+    "３月１４日 π≈3.14159",
+    "多个  空格\u{3000}和\t制表符",
+];
+
+fn assert_ids(model: &str, expected: [&[u32]; 5]) {
+    let Some(models) = models() else { return };
+    let tokenizer = PretrainedTokenizer::from_folder(&models.join(model)).unwrap();
+    for (sentence, ids) in SENTENCES.iter().zip(expected) {
+        assert_eq!(tokenizer.encode(sentence, 64).ids, ids, "{sentence}");
+    }
+}
+
+/// transformers 4.46.3 (the tokenizer written in Python): `do_lower_case` is true, for the folder has no
+/// `tokenizer_config.json`.
+/// ```python
+/// t = BertTokenizer.from_pretrained(models + "albert-tiny-zh"); t(sentence)["input_ids"]
+/// ```
+#[test]
+fn a_folder_with_a_vocabulary_only_is_lower_cased() {
+    let expected: [&[u32]; 5] = [
+        &[
+            101, 2769, 2682, 2828, 928, 4500, 1305, 4638, 7583, 2428, 2990, 7770, 671, 4157, 8024, 1377, 809,
+            1408, 8043, 102,
+        ],
+        &[
+            101, 791, 1921, 8815, 8169, 12128, 4638, 1921, 3698, 2523, 1962, 8024, 8306, 928, 1384, 738, 679,
+            7231, 511, 102,
+        ],
+        &[
+            101, 8174, 12345, 10699, 10872, 8895, 8333, 8171, 112, 162, 10331, 10047, 11469, 8857, 8847,
+            11442, 13060, 106, 102,
+        ],
+        &[101, 8031, 3299, 12164, 3189, 223, 13542, 8152, 119, 9554, 9632, 102],
+        &[101, 1914, 702, 4958, 3419, 1469, 1169, 6134, 5016, 102],
+    ];
+    assert_ids("albert-tiny-zh", expected);
+}
+
+/// As above with `bert-tiny-zh`, whose `tokenizer_config.json` says `"do_lower_case": false`.
+#[test]
+fn a_folder_whose_configuration_keeps_capitals_keeps_them() {
+    let expected: [&[u32]; 5] = [
+        &[
+            101, 2769, 2682, 2828, 928, 4500, 1305, 4638, 7583, 2428, 2990, 7770, 671, 4157, 8024, 1377, 809,
+            1408, 8043, 102,
+        ],
+        &[101, 791, 1921, 100, 4638, 1921, 3698, 2523, 1962, 8024, 100, 928, 1384, 738, 679, 7231, 511, 102],
+        &[101, 100, 100, 10699, 10872, 8895, 8333, 8171, 112, 162, 10331, 10047, 100, 100, 106, 102],
+        &[101, 8031, 3299, 12164, 3189, 223, 13542, 8152, 119, 9554, 9632, 102],
+        &[101, 1914, 702, 4958, 3419, 1469, 1169, 6134, 5016, 102],
+    ];
+    assert_ids("bert-tiny-zh", expected);
+}
+
+/// transformers 4.46.3: `PreTrainedTokenizerFast.from_pretrained(models + "multilingual-e5-small-zh-en")`; its
+/// `<s>`, `<pad>`, `</s>`, `<unk>` are 0, 1, 2, 3, as in every XLM-RoBERTa.
+#[test]
+fn a_folder_with_a_tokenizer_file_uses_it() {
+    let expected: [&[u32]; 5] = [
+        &[0, 6, 7775, 1283, 19958, 41, 7611, 1405, 3671, 6455, 4, 872, 3862, 31, 2],
+        &[0, 15064, 3032, 14, 19631, 41, 16563, 9185, 4, 10533, 2819, 22613, 576, 16153, 29, 2],
+        &[0, 410, 19250, 23389, 6, 26801, 7406, 25, 18, 19130, 449, 24, 3, 216, 994, 3, 4680, 3, 7, 36, 2],
+        &[0, 117, 441, 1391, 445, 6, 3, 20376, 434, 26593, 2],
+        &[0, 6, 10943, 6, 2696, 2878, 6, 209, 6, 2972, 2711, 13834, 2],
+    ];
+    assert_ids("multilingual-e5-small-zh-en", expected);
+    let Some(models) = models() else { return };
+    let tokenizer = PretrainedTokenizer::from_folder(&models.join("multilingual-e5-small-zh-en")).unwrap();
+    assert_eq!((tokenizer.pad_id(), tokenizer.unknown_id(), tokenizer.special_ids()), (1, 3, &[0, 2][..]));
+}
+
+#[test]
+fn a_tokenizer_file_comes_before_a_vocabulary() {
+    let (folder, cased) = small(false);
+    let lower = || PretrainedTokenizer::from_folder(folder.path()).unwrap().encode("Hello", 8).ids;
+    assert_eq!(lower(), [2, 16, 3]);
+    cased.save(&folder.path().join("tokenizer.json")).unwrap();
+    assert_eq!(lower(), [2, 23, 3], "tokenizer.json keeps capitals");
+}
+
+#[test]
+fn what_the_configuration_says_of_accents_is_followed() {
+    let (folder, _) = small(true);
+    let config = folder.path().join("tokenizer_config.json");
+    std::fs::write(&config, r#"{"strip_accents": false, "model_max_length": 512}"#).unwrap();
+    let tokenizer = PretrainedTokenizer::from_folder(folder.path()).unwrap();
+    assert_eq!(tokenizer.encode("Café", 8).ids, [2, 21, 22, 3], "lowered, accent kept");
+    std::fs::write(&config, "{").unwrap();
+    let error = PretrainedTokenizer::from_folder(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("tokenizer_config.json: EOF"), "{error}");
+    let error = PretrainedTokenizer::from_folder(&folder.path().join("none")).unwrap_err().to_string();
+    assert!(error.contains("neither tokenizer.json nor vocab.txt"), "{error}");
+}
+
+#[test]
+fn the_masker_of_a_tokenizer_leaves_special_and_unknown_tokens_alone() {
+    let (_folder, tokenizer) = small(true);
+    let sentence = tokenizer.encode("花 hellohello [MASK] 呗", 8).ids;
+    assert_eq!(sentence, [2, 5, 1, 4, 6, 3]);
+    let batch = TokenBatch::from_sequences(&[sentence]).unwrap();
+    let masker = TokenMasker::for_tokenizer(1.0, &tokenizer).unwrap();
+    let masked = masker.mask(&batch, Stream::from_seed(0)).unwrap();
+    assert_eq!((masked.positions, masked.targets), (vec![1, 4], vec![5, 6]));
 }

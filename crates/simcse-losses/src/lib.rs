@@ -4,23 +4,34 @@
 //! |---|---|
 //! | [`config`] | which loss, with which constants; read from an experiment's TOML file |
 //! | [`similarity`] | cosine and dot product of all pairs, safe for vectors of norm zero |
-//! | [`info_nce`](mod@info_nce) | contrastive loss over in-batch candidates (Gao et al. 2021, equation 1) |
+//! | [`info_nce`](mod@info_nce) | contrastive loss over in-batch candidates (Gao et al. 2021, equations 1 and 5) |
+//! | [`negatives`] | hard negatives, queue and equal texts, for `info_nce` |
+//! | [`cosent`](mod@cosent) | order of cosines after gold scores (Su 2022) |
+//! | [`masked_lm`] | cross-entropy of masked tokens over the vocabulary |
 //! | [`geometry`] | alignment and uniformity (Wang and Isola 2020), for evaluation |
 //!
-//! A loss is a pure function of embeddings: it returns one value per anchor beside the mean, and what the
-//! health checks look at. Everything that is trained through is made of candle's differentiable
-//! operations; `softmax_last_dim`, which has no backward, is not used.
+//! A loss is a pure function of embeddings; the contrastive one returns one value per anchor beside the mean,
+//! and what the health checks look at. What is trained through is made of candle's differentiable operations
+//! (`softmax_last_dim`, which has no backward, is not used); only the cross-entropy over a vocabulary has a
+//! backward of its own, for the sake of memory.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails may panic"))]
 
 pub mod config;
+pub mod cosent;
 mod error;
 pub mod geometry;
 pub mod info_nce;
+mod layout;
+pub mod masked_lm;
+pub mod negatives;
 pub mod similarity;
 
-pub use config::{Candidates, InfoNceConfig, LossConfig};
+pub use config::{Candidates, CosentConfig, InfoNceConfig, LossConfig, QueueConfig};
+pub use cosent::cosent;
 pub use error::{LossError, Result};
 pub use geometry::{alignment, uniformity};
-pub use info_nce::{ContrastiveDiagnostics, InfoNce, info_nce};
+pub use info_nce::{ContrastiveDiagnostics, InfoNce, info_nce, info_nce_with};
+pub use masked_lm::masked_lm_loss;
+pub use negatives::{HardNegatives, Negatives, RowGroups};
 pub use similarity::{Similarity, l2_normalize};

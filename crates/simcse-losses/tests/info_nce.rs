@@ -42,6 +42,8 @@ fn losses_and_gradients_equal_pytorch() {
             symmetric: case.symmetric,
             similarity: case.similarity,
             temperature: golden.temperature,
+            hard_negative_weight: None,
+            queue: None,
         };
         let output = info_nce(&anchors, &positives, &config, case.groups.as_deref()).unwrap();
         close(&output.per_example, &case.losses);
@@ -67,7 +69,14 @@ fn configs(temperature: f64) -> Vec<InfoNceConfig> {
     for candidates in [Candidates::OtherView, Candidates::BothViews] {
         for symmetric in [false, true] {
             for similarity in [Similarity::Cosine, Similarity::Dot] {
-                configs.push(InfoNceConfig { candidates, symmetric, similarity, temperature });
+                configs.push(InfoNceConfig {
+                    candidates,
+                    symmetric,
+                    similarity,
+                    temperature,
+                    hard_negative_weight: None,
+                    queue: None,
+                });
             }
         }
     }
@@ -205,6 +214,8 @@ fn diagnostics_equal_hand_counts() {
             symmetric: false,
             similarity,
             temperature: 0.5,
+            hard_negative_weight: None,
+            queue: None,
         };
         info_nce(&anchors, &positives, &config, groups).unwrap().diagnostics().unwrap()
     };

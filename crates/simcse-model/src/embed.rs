@@ -1,5 +1,7 @@
 //! Sentences to embeddings: the one way in which evaluation, export and users embed text.
 
+use std::borrow::Cow;
+
 use simcse_data::{SentenceTokenizer, TokenBatch};
 
 use crate::{Mode, Result, SentenceEncoder};
@@ -14,6 +16,15 @@ pub struct Embedded {
     pub embeddings: Vec<f32>,
     /// Number of sentences that were cut at `max_tokens`.
     pub truncated: usize,
+}
+
+/// `sentences` with `prefix` before each, as an encoder wants that was trained so (e5: `query: `).
+pub fn with_prefix<'a>(prefix: &str, sentences: &[&'a str]) -> Vec<Cow<'a, str>> {
+    let join = |sentence: &&'a str| match prefix {
+        "" => Cow::Borrowed(*sentence),
+        prefix => Cow::Owned(format!("{prefix}{sentence}")),
+    };
+    sentences.iter().map(join).collect()
 }
 
 /// Embeds `sentences` with dropout off, long sentences first, so that a batch that does not fit into

@@ -20,6 +20,18 @@ pub trait SentenceEncoder: Send + Sync {
 
     /// The trainable parameters.
     fn parameters(&self) -> &ParameterSet;
+
+    /// The same network with parameters of its own, of the same names and values: a momentum encoder.
+    fn copy(&self) -> Result<Box<dyn SentenceEncoder>>;
+}
+
+/// An encoder that can also be trained as a masked language model (Devlin et al. 2019, section 3.1).
+pub trait TokenEncoder: SentenceEncoder {
+    /// Logits `[M, V]` over the vocabulary for the tokens at `positions` (`M` indices into `tokens.ids()`).
+    ///
+    /// Fails when the encoder was made without its head, when a position lies outside of the batch, when
+    /// there is no position, and as [`SentenceEncoder::forward`].
+    fn masked_lm_logits(&self, tokens: &TokenBatch, positions: &[u32], mode: Mode) -> Result<Tensor>;
 }
 
 /// Whether dropout acts. Training without a stream of masks cannot be written.

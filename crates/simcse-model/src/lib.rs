@@ -4,11 +4,12 @@
 //! |---|---|
 //! | [`encoder`] | the contract [`SentenceEncoder`], and [`Mode`] with its dropout stream |
 //! | [`text_cnn`] | TextCNN (Kim 2014) |
+//! | [`transformer`] | BERT, ALBERT and RoBERTa, from published weights |
 //! | [`parameters`] | named parameters in a fixed order |
 //! | [`vectors`] | token vectors from a file, to begin an embedding with |
 //! | [`embed`] | sentences to embeddings, dropout off |
 //! | [`whitening`] | a head that whitens embeddings after training (Su et al. 2021) |
-//! | [`saved`] | an encoder as a directory: weights, configuration, vocabulary, whitening |
+//! | [`saved`] | an encoder as a directory; a transformer's loads in sentence-transformers |
 
 pub mod embed;
 pub mod encoder;
@@ -17,12 +18,14 @@ mod initial;
 pub mod parameters;
 pub mod saved;
 pub mod text_cnn;
+pub mod transformer;
 pub mod vectors;
 pub mod whitening;
 
-pub use encoder::{DropoutStream, Mode, SentenceEncoder};
+pub use encoder::{DropoutStream, Mode, SentenceEncoder, TokenEncoder};
 pub use error::{ModelError, Result};
 pub use parameters::ParameterSet;
-pub use saved::SavedEncoder;
+pub use saved::{Encoder, SavedEncoder, Tokenizer};
 pub use text_cnn::{TextCnn, TextCnnConfig};
+pub use transformer::{DropoutRates, Pooling, Transformer, TransformerConfig, TransformerOptions};
 pub use whitening::Whitening;

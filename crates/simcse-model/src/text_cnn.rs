@@ -195,4 +195,12 @@ impl SentenceEncoder for TextCnn {
     fn parameters(&self) -> &ParameterSet {
         &self.parameters
     }
+
+    fn copy(&self) -> CandleResult<Box<dyn SentenceEncoder>> {
+        let copy = Self::from_tensors(self.config.clone(), |name| match self.parameters.get(name) {
+            Some(parameter) => parameter.as_detached_tensor().copy(),
+            None => candle_core::bail!("no parameter {name}"),
+        });
+        Ok(Box::new(copy.map_err(candle_core::Error::wrap)?))
+    }
 }

@@ -87,6 +87,14 @@ impl Whitening {
         ])
     }
 
+    /// The same map as a linear layer: weight `[K, D]` = Wᵀ and bias `[K]` = −μ W.
+    pub(crate) fn to_linear(&self) -> Result<(Tensor, Tensor)> {
+        let (size, kept) = (self.mean.len(), self.embedding_size());
+        let weight = Tensor::from_slice(&self.weight, (size, kept), &Device::Cpu)?.t()?.contiguous()?;
+        let bias = Tensor::from_vec(self.apply(&vec![0.0; size]), kept, &Device::Cpu)?;
+        Ok((weight, bias))
+    }
+
     /// The inverse of [`Whitening::to_tensors`], for embeddings of `size`. Fails, naming `path`, on tensors
     /// that are missing, of another type or of another shape.
     pub(crate) fn from_tensors(path: &Path, tensors: &HashMap<String, Tensor>, size: usize) -> Result<Self> {

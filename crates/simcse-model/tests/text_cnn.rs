@@ -121,7 +121,7 @@ fn saved() -> SavedEncoder {
     let vocabulary = Vocabulary::build(["花呗怎么还款", "怎么开通花呗"], vocabulary).unwrap();
     let size = simcse_data::SentenceTokenizer::vocabulary_size(&vocabulary);
     let encoder = TextCnn::new(config(0.1), size, Stream::from_seed(2)).unwrap();
-    SavedEncoder { encoder, vocabulary, max_tokens: 16, whitening: None }
+    SavedEncoder::new(encoder, vocabulary, 16)
 }
 
 #[test]
@@ -194,4 +194,16 @@ fn a_whitening_is_saved_with_its_encoder() {
     std::fs::remove_file(folder.path().join("whitening.safetensors")).unwrap();
     let error = SavedEncoder::load(folder.path()).unwrap_err().to_string();
     assert!(error.contains("whitening.safetensors") && error.contains("fix:"), "{error}");
+}
+
+#[test]
+fn a_copy_has_parameters_of_its_own() {
+    let encoder = TextCnn::new(config(0.3), 10, Stream::from_seed(3)).unwrap();
+    let copy = encoder.copy().unwrap();
+    let forward = |encoder: &dyn SentenceEncoder| values(&encoder.forward(&batch(), Mode::Evaluate).unwrap());
+    let before = forward(&encoder);
+    assert_eq!(before, forward(copy.as_ref()));
+    encoder.set_embedding(&Tensor::ones((10, 5), candle_core::DType::F32, &Device::Cpu).unwrap()).unwrap();
+    assert_ne!(before, forward(&encoder));
+    assert_eq!(before, forward(copy.as_ref()), "training the one must leave the other");
 }

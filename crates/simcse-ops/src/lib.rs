@@ -14,9 +14,11 @@
 //! | [`conv_max`] | convolution + ReLU + max over time, `[T, E]` → `[S, M]` |
 //! | [`dropout`] | inverted dropout by row, `[S, D]` → `[S, D]` |
 //! | [`adamw`] | AdamW update in place |
+//! | [`memory`] | pages of freed tensors are kept for the next ones |
 //! | [`simd`] | run-time dispatch: AVX-512, AVX2 + FMA, portable |
 //!
-//! This is the only crate with `unsafe` code, and that only in [`simd`] and around the call of `gemm`.
+//! This is the only crate with `unsafe` code, and that only in [`simd`], [`memory`] and around the
+//! call of `gemm`.
 //! Results do not depend on the number of threads: work is cut into blocks by size alone, and no two
 //! blocks add into the same place.
 
@@ -29,6 +31,7 @@ pub mod layer_norm;
 pub mod linear;
 mod math;
 mod matmul;
+pub mod memory;
 pub mod pooling;
 mod segments;
 pub mod simd;

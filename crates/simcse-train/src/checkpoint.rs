@@ -1,8 +1,9 @@
 //! The exact state of a run in one file.
 //!
-//! A safetensors file with `parameter/<name>`, `first_moment/<name>`, `second_moment/<name>` and, once
-//! there is a best dev score, `best/<name>`; the rest of the state is JSON in its metadata. It is written
-//! to a temporary file and renamed, so a crash or a full disk leaves the previous one.
+//! A safetensors file with `parameter/<name>`, `first_moment/<name>`, `second_moment/<name>`, once there is
+//! a best dev score `best/<name>`, and `objective/<name>` for what the objective keeps from step to step; the
+//! rest of the state is JSON in its metadata. It is written to a temporary file and renamed, so a crash or a
+//! full disk leaves the previous one.
 
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -16,10 +17,12 @@ use simcse_data::DataError;
 use simcse_model::ParameterSet;
 
 use crate::health::Health;
+use crate::objective::Objective;
 use crate::optimizer::{AdamW, Moments};
 use crate::{Result, TrainError};
 
 const STATE: &str = "state";
+const OBJECTIVE: &str = "objective/";
 
 /// What a checkpoint holds beside tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,19 +57,22 @@ pub fn save(
     parameters: &ParameterSet,
     best: Option<&[Tensor]>,
     optimizer: &AdamW,
+    objective: &dyn Objective,
 ) -> Result<()> {
-    let mut tensors: Vec<(String, Vec<f32>, Vec<usize>)> = Vec::new();
+    let mut tensors = Vec::new();
+    for (name, tensor) in objective.state()? {
+        tensors.push(Entry::of_tensor(format!("{OBJECTIVE}{name}"), &tensor)?);
+    }
     for (index, (name, variable)) in parameters.iter().enumerate() {
-        let shape = variable.dims().to_vec();
-        tensors.push((format!("parameter/{name}"), variable.flatten_all()?.to_vec1()?, shape.clone()));
+        tensors.push(Entry::of_tensor(format!("parameter/{name}"), variable)?);
         if let Some(best) = best {
-            tensors.push((format!("best/{name}"), best[index].flatten_all()?.to_vec1()?, shape));
+            tensors.push(Entry::of_tensor(format!("best/{name}"), &best[index])?);
         }
     }
     for (name, moments) in optimizer.moments() {
         let shape = vec![moments.first.len()];
-        tensors.push((format!("first_moment/{name}"), moments.first.clone(), shape.clone()));
-        tensors.push((format!("second_moment/{name}"), moments.second.clone(), shape));
+        tensors.push(Entry::new(format!("first_moment/{name}"), shape.clone(), &moments.first));
+        tensors.push(Entry::new(format!("second_moment/{name}"), shape, &moments.second));
     }
     let fail = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
     let bytes = encode(state, &tensors).map_err(|error| fail(format!("cannot be made: {error:#}")))?;
@@ -81,15 +87,27 @@ pub fn save(
     })
 }
 
-fn encode(state: &State, tensors: &[(String, Vec<f32>, Vec<usize>)]) -> anyhow::Result<Vec<u8>> {
-    let bytes: Vec<Vec<u8>> = tensors
-        .iter()
-        .map(|(_, values, _)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
-        .collect();
+/// A tensor as it stands in the file.
+struct Entry {
+    name: String,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl Entry {
+    fn new(name: String, shape: Vec<usize>, values: &[f32]) -> Self {
+        Self { name, shape, bytes: values.iter().flat_map(|value| value.to_le_bytes()).collect() }
+    }
+
+    fn of_tensor(name: String, tensor: &Tensor) -> Result<Self> {
+        Ok(Self::new(name, tensor.dims().to_vec(), &tensor.flatten_all()?.to_vec1::<f32>()?))
+    }
+}
+
+fn encode(state: &State, tensors: &[Entry]) -> anyhow::Result<Vec<u8>> {
     let views = tensors
         .iter()
-        .zip(&bytes)
-        .map(|((name, _, shape), bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .map(|Entry { name, shape, bytes }| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let metadata = HashMap::from([(STATE.to_owned(), serde_json::to_string(state)?)]);
     Ok(safetensors::serialize(views, Some(metadata))?)
@@ -106,7 +124,8 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Reads a checkpoint back into parameters and optimiser. Returns its state and the best parameters.
+/// Reads a checkpoint back into parameters, optimiser and objective. Returns its state and the best
+/// parameters.
 ///
 /// Fails, and says how to mend it, when the file is cut short, is no checkpoint, or was written by a run
 /// with another `fingerprint`.
@@ -115,6 +134,7 @@ pub fn load(
     fingerprint: &str,
     parameters: &ParameterSet,
     optimizer: &mut AdamW,
+    objective: &mut dyn Objective,
 ) -> Result<(State, Option<Vec<Tensor>>)> {
     let fail = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
     let bytes = std::fs::read(path).map_err(|error| fail(format!("cannot be read: {error}")))?;
@@ -140,6 +160,15 @@ pub fn load(
         Tensor::from_vec(values(format!("{kind}/{name}"))?, like.shape(), &Device::Cpu)
             .map_err(|error| broken(&error))
     };
+    let mut objective_state = Vec::new();
+    let mut names = file.names();
+    names.sort_unstable(); // the file keeps them in a hash map
+    for name in names.into_iter().filter(|name| name.starts_with(OBJECTIVE)) {
+        let shape = file.tensor(name).map_err(|error| broken(&error))?.shape().to_vec();
+        let tensor = Tensor::from_vec(values(name.to_owned())?, shape, &Device::Cpu)?;
+        objective_state.push((name[OBJECTIVE.len()..].to_owned(), tensor));
+    }
+    objective.restore(&objective_state).map_err(|error| broken(&error))?;
     for (name, variable) in parameters.iter() {
         variable.set(&tensor("parameter", name, variable)?)?;
     }

@@ -36,6 +36,11 @@ pub struct TrainConfig {
     pub early_stop_patience: u64,
     /// Steps between two checkpoints.
     pub checkpoint_every: u64,
+    /// Rows that the encoder sees at a time: a larger batch is computed in pieces with a gradient cache, at the
+    /// memory of one piece and with the same gradients, for the time of a second forward. Without it, all
+    /// rows at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_cache_rows: Option<usize>,
     /// Parameters with a learning rate or weight decay of their own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<ParameterGroup>,
@@ -73,6 +78,9 @@ impl TrainConfig {
             if value == 0 {
                 return Err(bad(key, value, "give 1 or more"));
             }
+        }
+        if self.gradient_cache_rows == Some(0) {
+            return Err(bad("gradient_cache_rows", 0, "give 1 or more, or leave the key out"));
         }
         self.groups.iter().try_for_each(ParameterGroup::validate)
     }

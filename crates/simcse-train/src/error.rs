@@ -46,6 +46,9 @@ pub enum TrainError {
     /// The loss refused its input.
     #[error(transparent)]
     Loss(#[from] simcse_losses::LossError),
+    /// Tokens cannot be cut or masked.
+    #[error(transparent)]
+    Data(#[from] simcse_data::DataError),
     /// Making a batch or measuring the dev score failed.
     #[error(transparent)]
     Other(#[from] anyhow::Error),

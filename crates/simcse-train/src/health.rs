@@ -52,7 +52,8 @@ impl Health {
         done < LOOK_EVERY || done.is_multiple_of(LOOK_EVERY)
     }
 
-    /// Judges step `step` (from 1). Fails with an explanation when the run does not learn.
+    /// Judges step `step` (from 1) by the loss of the objective, without auxiliary losses. Fails with an
+    /// explanation when the run does not learn.
     pub fn check(&mut self, step: u64, loss: f64, seen: Option<&Diagnostics>) -> Result<()> {
         let unhealthy = |finding: String| Err(TrainError::Unhealthy { step, finding });
         if !loss.is_finite() {
@@ -63,14 +64,18 @@ impl Health {
         let running = self.running_loss.map_or(loss, |mean| mean + NEWEST * (loss - mean));
         self.running_loss = Some(running);
         let Some(seen) = seen else { return Ok(()) };
-        self.identical = if seen.positive_cosine >= SAME { self.identical + 1 } else { 0 };
-        self.collapsed = if seen.negative_cosine >= COLLAPSED { self.collapsed + 1 } else { 0 };
+        let in_a_row = |count: u64, cosine: Option<f64>, limit: f64| match cosine {
+            Some(cosine) if cosine >= limit => count + 1,
+            _ => 0,
+        };
+        self.identical = in_a_row(self.identical, seen.positive_cosine, SAME);
+        self.collapsed = in_a_row(self.collapsed, seen.negative_cosine, COLLAPSED);
         // One batch may be odd; three looks in a row are the rule.
         if self.collapsed >= 3 {
             return unhealthy(format!(
                 "all embeddings are alike (unrelated sentences at mean cosine {:.6}): the encoder has collapsed; \
                  lower the learning rate, or look for a bias that drowns the input",
-                seen.negative_cosine
+                seen.negative_cosine.unwrap_or(f64::NAN)
             ));
         }
         if self.identical >= 3 && !self.config.identical_views_allowed {
@@ -82,11 +87,12 @@ impl Health {
             );
         }
         let limit = self.config.chance_level_steps;
-        if limit > 0 && step >= limit && running > LEFT_CHANCE * seen.chance_loss {
+        // A loss that is no guess among candidates has no chance level.
+        let Some(chance_loss) = seen.chance_loss else { return Ok(()) };
+        if limit > 0 && step >= limit && running > LEFT_CHANCE * chance_loss {
             return unhealthy(format!(
-                "the loss is still {running:.4}, a guess among the candidates gives {:.4}: nothing is learnt; \
-                 check the learning rate, the temperature and that the similarity is normalised",
-                seen.chance_loss
+                "the loss is still {running:.4}, a guess among the candidates gives {chance_loss:.4}: nothing is \
+                 learnt; check the learning rate, the temperature and that the similarity is normalised"
             ));
         }
         Ok(())
@@ -97,8 +103,12 @@ impl Health {
 mod tests {
     use super::*;
 
-    const FINE: Diagnostics =
-        Diagnostics { positive_cosine: 0.9, negative_cosine: 0.2, accuracy: 0.8, chance_loss: 4.0 };
+    const FINE: Diagnostics = Diagnostics {
+        positive_cosine: Some(0.9),
+        negative_cosine: Some(0.2),
+        accuracy: 0.8,
+        chance_loss: Some(4.0),
+    };
 
     fn health(identical_views_allowed: bool) -> Health {
         Health::new(HealthConfig { identical_views_allowed, chance_level_steps: 10 })
@@ -118,8 +128,8 @@ mod tests {
     fn each_way_of_not_learning_is_named() {
         let cases = [
             (f64::NAN, FINE, "loss is NaN"),
-            (1.0, Diagnostics { negative_cosine: 0.9999, ..FINE }, "all embeddings are alike"),
-            (1.0, Diagnostics { positive_cosine: 1.0, ..FINE }, "dropout does not act"),
+            (1.0, Diagnostics { negative_cosine: Some(0.9999), ..FINE }, "all embeddings are alike"),
+            (1.0, Diagnostics { positive_cosine: Some(1.0), ..FINE }, "dropout does not act"),
             (3.99, FINE, "nothing is learnt"),
         ];
         for (loss, seen, message) in cases {
@@ -128,9 +138,20 @@ mod tests {
         }
     }
 
+    /// CoSENT is 0 or anything above it; a loss of 3.99 says nothing.
+    #[test]
+    fn a_ranking_is_not_judged_by_what_it_does_not_know() {
+        let ranking = Diagnostics { positive_cosine: None, chance_loss: None, ..FINE };
+        assert_eq!(finding(health(false), 3.99, ranking), None);
+        let alike = Diagnostics { negative_cosine: Some(0.9999), ..ranking };
+        assert!(finding(health(false), 3.99, alike).unwrap().contains("all embeddings are alike"));
+        let alone = Diagnostics { negative_cosine: None, ..ranking };
+        assert_eq!(finding(health(false), 3.99, alone), None);
+    }
+
     #[test]
     fn equal_views_may_be_meant() {
-        let seen = Diagnostics { positive_cosine: 1.0, ..FINE };
+        let seen = Diagnostics { positive_cosine: Some(1.0), ..FINE };
         assert_eq!(finding(health(true), 1.0, seen), None);
     }
 }

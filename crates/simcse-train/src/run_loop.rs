@@ -4,29 +4,20 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::Tensor;
-use simcse_data::TokenBatch;
+use candle_core::backprop::GradStore;
 use simcse_model::{DropoutStream, Mode, SentenceEncoder};
 use simcse_random::Stream;
 
+use crate::auxiliary::Auxiliary;
 use crate::checkpoint::{self, Best, State};
 use crate::config::TrainConfig;
+use crate::gradient_cache::{Forward, accumulate, pieces};
 use crate::health::{Health, HealthConfig};
 use crate::interrupt::Interrupt;
 use crate::objective::{Diagnostics, Objective};
 use crate::optimizer::AdamW;
 use crate::progress::Progress;
-use crate::{Result, TrainError};
-
-/// The sentences of one step.
-#[derive(Debug, Clone)]
-pub struct StepBatch {
-    /// Token ids, all views, view by view.
-    pub tokens: TokenBatch,
-    /// Number of sentences `B`.
-    pub sentences: usize,
-    /// For each sentence a number that equal texts share; a loss masks equal sentences by it.
-    pub groups: Vec<u32>,
-}
+use crate::{Result, StepBatch, TrainError};
 
 /// Gives the batch of any step: a function of the step, so that a resumed run sees the same batches.
 pub trait BatchSource {
@@ -52,8 +43,10 @@ pub trait Observer {
 pub struct StepReport {
     /// Steps done.
     pub step: u64,
-    /// Mean loss of the batch.
+    /// Mean loss of the objective, without an auxiliary loss.
     pub loss: f64,
+    /// The auxiliary loss before its weight, if there is one.
+    pub auxiliary_loss: Option<f64>,
     /// Learning rate of the step.
     pub learning_rate: f64,
     /// Global norm of the gradient before clipping.
@@ -74,7 +67,6 @@ pub struct Outcome {
 }
 
 /// Everything that a run needs beside encoder, batches, loss and observer.
-#[derive(Debug)]
 pub struct Trainer<'a> {
     /// The `[train]` section.
     pub config: &'a TrainConfig,
@@ -88,6 +80,8 @@ pub struct Trainer<'a> {
     pub fingerprint: String,
     /// Raised by Ctrl-C.
     pub interrupt: Interrupt,
+    /// A loss to be added to that of the objective.
+    pub auxiliary: Option<&'a dyn Auxiliary>,
 }
 
 impl Trainer<'_> {
@@ -102,10 +96,10 @@ impl Trainer<'_> {
         &self,
         encoder: &dyn SentenceEncoder,
         batches: &mut dyn BatchSource,
-        objective: &dyn Objective,
+        objective: &mut dyn Objective,
         observer: &mut dyn Observer,
     ) -> Result<Outcome> {
-        let mut run = Run::begin(self, encoder)?;
+        let mut run = Run::begin(self, encoder, objective)?;
         observer.on_begin(run.state.step)?;
         let mut progress = Progress::new("training", run.state.step, self.config.steps);
         if run.state.step == 0 {
@@ -117,7 +111,7 @@ impl Trainer<'_> {
         }
         while run.state.step < self.config.steps && !run.stopped_early() {
             let began = Instant::now();
-            let report = run.step(batches, objective)?;
+            let report = run.step(batches)?;
             run.state.seconds += began.elapsed().as_secs_f64();
             observer.on_step(&report)?;
             let step = run.state.step;
@@ -143,16 +137,28 @@ impl Trainer<'_> {
 struct Run<'a> {
     trainer: &'a Trainer<'a>,
     encoder: &'a dyn SentenceEncoder,
+    objective: &'a mut dyn Objective,
     optimizer: AdamW,
     state: State,
     best: Option<Vec<Tensor>>,
 }
 
 impl<'a> Run<'a> {
-    fn begin(trainer: &'a Trainer<'a>, encoder: &'a dyn SentenceEncoder) -> Result<Self> {
+    fn begin(
+        trainer: &'a Trainer<'a>,
+        encoder: &'a dyn SentenceEncoder,
+        objective: &'a mut dyn Objective,
+    ) -> Result<Self> {
         let mut optimizer = AdamW::new(trainer.config, encoder.parameters())?;
         let (state, best) = if trainer.checkpoint.exists() {
-            checkpoint::load(&trainer.checkpoint, &trainer.fingerprint, encoder.parameters(), &mut optimizer)?
+            let parameters = encoder.parameters();
+            checkpoint::load(
+                &trainer.checkpoint,
+                &trainer.fingerprint,
+                parameters,
+                &mut optimizer,
+                objective,
+            )?
         } else {
             let state = State {
                 fingerprint: trainer.fingerprint.clone(),
@@ -164,30 +170,56 @@ impl<'a> Run<'a> {
             };
             (state, None)
         };
-        Ok(Self { trainer, encoder, optimizer, state, best })
+        Ok(Self { trainer, encoder, objective, optimizer, state, best })
     }
 
-    fn step(&mut self, batches: &mut dyn BatchSource, objective: &dyn Objective) -> Result<StepReport> {
+    fn step(&mut self, batches: &mut dyn BatchSource) -> Result<StepReport> {
         let Trainer { config, stream, .. } = *self.trainer;
         let done = self.state.step;
         let batch = batches.batch(done)?;
+        batch.validate()?;
         let mode = Mode::Train(DropoutStream::new(stream, done));
-        let embeddings = self.encoder.forward(&batch.tokens, mode)?;
-        let step_loss = objective.loss(&embeddings, &batch, Health::looks_at(done))?;
+        let forward = Forward::new(self.encoder, &batch.tokens, mode, config.gradient_cache_rows)?;
+        let step_loss = self.objective.loss(forward.embeddings(), &batch, Health::looks_at(done))?;
         let loss = f64::from(step_loss.loss.to_scalar::<f32>()?);
         self.state.health.check(done + 1, loss, step_loss.diagnostics.as_ref())?;
-        let gradients = step_loss.loss.backward()?;
+        let mut gradients = forward.gradients(&step_loss.loss)?;
+        drop(step_loss.loss); // and with it the graph of the objective, before that of the auxiliary loss
+        let auxiliary_loss = self.add_auxiliary(&batch, &mut gradients)?;
         let learning_rate =
             config.learning_rate * config.schedule.factor(done, config.warmup_steps, config.steps);
         let gradient_norm = self.optimizer.step(&gradients, learning_rate)?;
+        drop(gradients);
+        self.objective.after_step(self.encoder, &batch)?;
         self.state.step += 1;
         Ok(StepReport {
             step: self.state.step,
             loss,
+            auxiliary_loss,
             learning_rate,
             gradient_norm,
             diagnostics: step_loss.diagnostics,
         })
+    }
+
+    /// Adds the gradients of weight · auxiliary loss; returns that loss without its weight.
+    fn add_auxiliary(&self, batch: &StepBatch, gradients: &mut GradStore) -> Result<Option<f64>> {
+        let Some(auxiliary) = self.trainer.auxiliary else { return Ok(None) };
+        let (stream, done) = (self.trainer.stream.named("auxiliary"), self.state.step);
+        let mut sum = 0.0;
+        for anchors in pieces(batch.sentences, self.trainer.config.gradient_cache_rows) {
+            let Some(loss) = auxiliary.loss(batch, anchors, stream, done)? else { continue };
+            sum += f64::from(loss.to_scalar::<f32>()?);
+            if !sum.is_finite() {
+                let finding = format!(
+                    "the auxiliary loss is {sum}: lower the learning rate; the last checkpoint is intact"
+                );
+                return Err(TrainError::Unhealthy { step: done + 1, finding });
+            }
+            let of_piece = (loss * auxiliary.weight())?.backward()?;
+            accumulate(gradients, of_piece, self.encoder.parameters())?;
+        }
+        Ok(Some(sum))
     }
 
     fn consider(&mut self, score: f64) -> Result<()> {
@@ -213,7 +245,8 @@ impl<'a> Run<'a> {
 
     fn save(&self) -> Result<()> {
         let path = &self.trainer.checkpoint;
-        checkpoint::save(path, &self.state, self.encoder.parameters(), self.best.as_deref(), &self.optimizer)
+        let (parameters, best) = (self.encoder.parameters(), self.best.as_deref());
+        checkpoint::save(path, &self.state, parameters, best, &self.optimizer, self.objective)
     }
 
     fn finish(self) -> Result<Outcome> {

@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::de::DeserializeOwned;
 use simcse_data::DataError;
-use simcse_losses::{InfoNceConfig, LossError};
+use simcse_losses::{CosentConfig, InfoNceConfig, LossError};
 use simcse_model::ModelError;
 use simcse_train::TrainError;
 use toml::de::DeTable;
 
-use super::TextCnnSection;
+use super::{TextCnnSection, TransformerSection};
 
 /// A configuration that cannot be used: one line with the key and the mend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,8 +55,15 @@ impl ConfigError {
     /// An error of serde: an unknown or missing key, a value of another type.
     pub(super) fn unreadable(error: &toml::de::Error, table: &toml::Table) -> Self {
         // A section with a `kind` is buffered by serde, which loses the place within it: read it by itself.
-        let inner = inner_error::<TextCnnSection>(table, "encoder")
-            .or_else(|| inner_error::<InfoNceConfig>(table, "loss"));
+        let kind = |section: &str| table.get(section)?.as_table()?.get("kind")?.as_str();
+        let of_encoder = match kind("encoder") {
+            Some("transformer") => inner_error::<TransformerSection>(table, "encoder"),
+            _ => inner_error::<TextCnnSection>(table, "encoder"),
+        };
+        let inner = of_encoder.or_else(|| match kind("loss") {
+            Some("cosent") => inner_error::<CosentConfig>(table, "loss"),
+            _ => inner_error::<InfoNceConfig>(table, "loss"),
+        });
         let (message, mut key) = match inner {
             Some(inner) if error_parts(error).1.split('.').next() == inner.1.split('.').next() => inner,
             _ => error_parts(error),

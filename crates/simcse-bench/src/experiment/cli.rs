@@ -90,6 +90,7 @@ impl ExperimentCli {
 
     /// Runs, and turns an error into one line on standard error and an exit code that is not 0.
     pub fn main() -> ExitCode {
+        simcse_ops::memory::keep_pages();
         match Self::parse().run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

@@ -4,33 +4,13 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
-use simcse_data::{PairSet, SentenceTokenizer};
-use simcse_model::{SentenceEncoder, embed::embed};
+use simcse_data::PairSet;
+use simcse_model::SentenceEncoder;
 use simcse_train::run_loop::{Observer, StepReport};
 
 use crate::embedder::Embedder;
 use crate::record::{RunDirectory, RunIdentity};
 use crate::tasks::dev_spearman;
-
-/// An encoder in training, seen through the evaluator's only door.
-pub struct EncoderEmbedder<'a> {
-    /// The network.
-    pub encoder: &'a dyn SentenceEncoder,
-    /// How text becomes token ids.
-    pub tokenizer: &'a dyn SentenceTokenizer,
-    /// Tokens of a sentence beyond this number are cut off.
-    pub max_tokens: usize,
-}
-
-impl Embedder for EncoderEmbedder<'_> {
-    fn embedding_size(&self) -> usize {
-        self.encoder.embedding_size()
-    }
-
-    fn embed(&self, sentences: &[&str]) -> Result<Vec<f32>> {
-        Ok(embed(self.encoder, self.tokenizer, self.max_tokens, sentences)?.embeddings)
-    }
-}
 
 /// Writes a run down as it goes.
 pub struct Follower<'a> {
@@ -44,10 +24,8 @@ pub struct Follower<'a> {
     pub data: &'a Value,
     /// Dev sets that select.
     pub selection: &'a [PairSet],
-    /// How text becomes token ids.
-    pub tokenizer: &'a dyn SentenceTokenizer,
-    /// Tokens of a sentence beyond this number are cut off.
-    pub max_tokens: usize,
+    /// The encoder in training with its tokenizer, seen through the evaluator's only door.
+    pub encoder: &'a dyn Embedder,
     /// The directory, from [`Observer::on_begin`] on.
     pub directory: Option<RunDirectory>,
     /// Steps done, for the record of a run that fails.
@@ -72,12 +50,11 @@ impl Observer for Follower<'_> {
         Ok(())
     }
 
-    fn evaluate(&mut self, encoder: &dyn SentenceEncoder, step: u64) -> Result<f64> {
-        let embedder = EncoderEmbedder { encoder, tokenizer: self.tokenizer, max_tokens: self.max_tokens };
+    fn evaluate(&mut self, _encoder: &dyn SentenceEncoder, step: u64) -> Result<f64> {
         let mut values = Map::new();
         let mut sum = 0.0;
         for set in self.selection {
-            let spearman = dev_spearman(&embedder, set)?;
+            let spearman = dev_spearman(self.encoder, set)?;
             values.insert(format!("{}/{}/spearman", set.name, set.split), json!(spearman));
             sum += spearman;
         }
@@ -90,16 +67,22 @@ impl Observer for Follower<'_> {
     fn on_step(&mut self, report: &StepReport) -> Result<()> {
         self.step = report.step;
         let Some(seen) = report.diagnostics else { return Ok(()) };
-        self.log(
-            report.step,
-            &json!({
-                "loss": report.loss,
-                "learning_rate": report.learning_rate,
-                "gradient_norm": report.gradient_norm,
-                "positive_cosine": seen.positive_cosine,
-                "negative_cosine": seen.negative_cosine,
-                "accuracy": seen.accuracy,
-            }),
-        )
+        let mut values = json!({
+            "loss": report.loss,
+            "learning_rate": report.learning_rate,
+            "gradient_norm": report.gradient_norm,
+            "accuracy": seen.accuracy,
+        });
+        let further = [
+            ("positive_cosine", seen.positive_cosine),
+            ("negative_cosine", seen.negative_cosine),
+            ("auxiliary_loss", report.auxiliary_loss),
+        ];
+        for (name, value) in further {
+            if let Some(value) = value {
+                values[name] = json!(value);
+            }
+        }
+        self.log(report.step, &values)
     }
 }

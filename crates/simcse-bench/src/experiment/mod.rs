@@ -4,17 +4,19 @@
 //! |---|---|
 //! | [`cli`] | the command line that all experiments share |
 //! | [`sweep`] | a file with variants and seeds → configurations |
-//! | [`prepare`] | corpus, vocabulary, token ids, evaluation sets |
-//! | [`views`] | two dropout views of each sentence |
+//! | [`prepare`] | corpus, token ids, evaluation sets |
+//! | [`batches`] | the batch of a step: dropout views, triplets, scored pairs |
+//! | [`start`] | encoder and tokenizer before the first step |
 //! | [`follow`] | dev scores, the log of a run |
 //! | [`run`] | one run, from the seed to `summary.json` |
 
+pub mod batches;
 pub mod cli;
 pub mod follow;
 pub mod prepare;
 pub mod run;
+pub mod start;
 pub mod sweep;
-pub mod views;
 
 pub use cli::ExperimentCli;
 pub use run::RunOptions;

@@ -4,19 +4,23 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, SentenceTokenizer as _};
+use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, SentenceTokenizer as _, TokenMasker};
 use simcse_losses::LossConfig;
-use simcse_model::{SavedEncoder, SentenceEncoder as _, TextCnn};
+use simcse_model::SentenceEncoder;
 use simcse_random::Stream;
+use simcse_train::auxiliary::Auxiliary;
 use simcse_train::interrupt::Interrupt;
-use simcse_train::objective::ViewContrast;
-use simcse_train::{TrainError, Trainer, checkpoint};
+use simcse_train::masked_language::MaskedLanguage;
+use simcse_train::objective::{Cosent, Objective, TripletContrast, ViewContrast};
+use simcse_train::run_loop::Outcome as Trained;
+use simcse_train::{BatchSource, TrainError, Trainer, checkpoint};
 
+use super::batches::{DropoutViews, LabelledBatches};
 use super::follow::Follower;
 use super::one_line;
 use super::prepare::Prepared;
-use super::views::DropoutViews;
-use crate::config::{RunConfig, WhiteningConfig};
+use super::start::Start;
+use crate::config::{MaskedLanguageConfig, RunConfig, TrainingText, WhiteningConfig};
 use crate::record::{Outcome, RunIdentity, Status, Summary, config_sha256, files_sha256, finished_run};
 use crate::tasks::{evaluate, evaluation_hashes};
 
@@ -76,7 +80,7 @@ impl RunOptions {
             return Ok(summary);
         }
         prepared.remarks.iter().for_each(|line| say(line));
-        let encoder = prepared.text_cnn(config)?;
+        let encoder = prepared.start.encoder.encoder.as_dyn();
         say(&format!(
             "{} parameters, embeddings of {}",
             encoder.parameters().element_count(),
@@ -89,24 +93,24 @@ impl RunOptions {
             config_toml: &config_toml,
             data: &data,
             selection: &prepared.selection,
-            tokenizer: &prepared.vocabulary,
-            max_tokens: config.data.max_tokens,
+            encoder: &prepared.start.encoder,
             directory: None,
             step: 0,
         };
-        let result = self.train_and_score(config, &prepared, encoder, &mut follower);
-        let step = follower.step;
+        let result = self.train(config, &prepared, &mut follower);
+        let (step, mut directory) = (follower.step, follower.directory);
+        let result = result.and_then(|trained| self.score(config, prepared, &identity, &trained));
         let outcome = match result {
             Ok(outcome) => outcome,
             Err(error) => {
-                if let Some(directory) = follower.directory {
+                if let Some(directory) = directory.take() {
                     // On a full disk this fails as well; what failed first is what the user must know.
                     drop(directory.finish(unfinished(&error, step)));
                 }
                 return Err(error);
             }
         };
-        let directory = follower.directory.context("the run did not begin")?;
+        let directory = directory.context("the run did not begin")?;
         let summary = directory.finish(outcome)?;
         // Only now: until the results are on disk, the checkpoint is all there is of the training.
         checkpoint::remove(&self.checkpoint(&identity))?;
@@ -117,14 +121,10 @@ impl RunOptions {
         identity.directory(&self.results).join("checkpoint.safetensors")
     }
 
-    fn train_and_score(
-        &self,
-        config: &RunConfig,
-        prepared: &Prepared,
-        encoder: TextCnn,
-        follower: &mut Follower,
-    ) -> Result<Outcome> {
+    fn train(&self, config: &RunConfig, prepared: &Prepared, follower: &mut Follower) -> Result<Trained> {
         let stream = Stream::from_seed(config.seed);
+        let start = &prepared.start;
+        let auxiliary = masked_language(config, start)?;
         let trainer = Trainer {
             config: &config.train,
             health: &config.health,
@@ -132,36 +132,72 @@ impl RunOptions {
             checkpoint: self.checkpoint(follower.identity),
             fingerprint: fingerprint(config, follower.data)?,
             interrupt: self.interrupt.clone(),
+            auxiliary: auxiliary.as_ref().map(|auxiliary| auxiliary as &dyn Auxiliary),
         };
-        let LossConfig::InfoNce(contrast) = &config.loss;
-        let objective = ViewContrast { config: contrast.clone() };
-        let mut views = views(config, prepared, stream)?;
-        let trained = trainer.run(&encoder, &mut views, &objective, follower)?;
-        let (vocabulary, max_tokens) = (prepared.vocabulary.clone(), config.data.max_tokens);
-        let mut saved = SavedEncoder { encoder, vocabulary, max_tokens, whitening: None };
+        let encoder = start.encoder.encoder.as_dyn();
+        let mut objective = objective(config, encoder)?;
+        let mut batches = batches(config, prepared, stream)?;
+        Ok(trainer.run(encoder, batches.as_mut(), objective.as_mut(), follower)?)
+    }
+
+    /// What is saved is what is scored, whitening included.
+    fn score(
+        &self,
+        config: &RunConfig,
+        prepared: Prepared,
+        identity: &RunIdentity,
+        trained: &Trained,
+    ) -> Result<Outcome> {
+        let mut encoder = prepared.start.encoder;
         if let Some(WhiteningConfig { sentences, kept }) = &config.evaluation.whitening {
             let corpus = prepared.corpus.as_strs();
-            saved.fit_whitening(&corpus[..corpus.len().min(*sentences)], *kept)?;
+            encoder.fit_whitening(&corpus[..corpus.len().min(*sentences)], *kept)?;
         }
-        // What is saved is what is scored, whitening included.
-        let metrics = evaluate(&saved, &prepared.evaluation)?;
-        saved.save(&follower.identity.directory(&self.results).join("encoder"))?;
+        let metrics = evaluate(&encoder, &prepared.evaluation)?;
+        encoder.save(&identity.directory(&self.results).join("encoder"))?;
         let sentences = trained.steps as f64 * config.train.batch_size as f64;
         let rate = if trained.seconds > 0.0 { sentences / trained.seconds } else { 0.0 };
         Ok(Outcome::ok(metrics, trained.selected.step, trained.steps, rate))
     }
 }
 
-fn views(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<DropoutViews> {
+/// The loss of the configuration for its kind of text; `encoder` is the one to be trained.
+fn objective(config: &RunConfig, encoder: &dyn SentenceEncoder) -> Result<Box<dyn Objective>> {
+    Ok(match (&config.loss, config.data.text()) {
+        (LossConfig::InfoNce(contrast), Some((TrainingText::Triplets, _))) => {
+            Box::new(TripletContrast::new(contrast.clone())?)
+        }
+        (LossConfig::InfoNce(contrast), _) => Box::new(ViewContrast::new(contrast.clone(), encoder)?),
+        (LossConfig::Cosent(cosent), _) => Box::new(Cosent { config: cosent.clone() }),
+    })
+}
+
+/// Masked language modelling, where the configuration asks for it.
+fn masked_language<'a>(config: &RunConfig, start: &'a Start) -> Result<Option<MaskedLanguage<'a>>> {
+    let (Some(MaskedLanguageConfig { weight, rate }), Some(encoder)) =
+        (&config.masked_language, start.transformer())
+    else {
+        return Ok(None);
+    };
+    let masker = TokenMasker::for_tokenizer(*rate, &start.encoder.tokenizer)?;
+    Ok(Some(MaskedLanguage::new(encoder, masker, *weight)?))
+}
+
+fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Box<dyn BatchSource>> {
     let sequences = prepared.tokenized.sequences.clone();
-    let batch_size = config.train.batch_size;
-    let sampler =
-        BatchSampler::unique(sequences.len(), batch_size, LastBatch::Keep, stream.named("batches"))?;
+    let (size, order) = (config.train.batch_size, stream.named("batches"));
+    if let Some(examples) = &prepared.examples {
+        let groups = LabelledBatches::groups(examples);
+        let sampler = BatchSampler::new(&groups, size, LastBatch::Keep, order)?;
+        return Ok(Box::new(LabelledBatches::new(sequences, examples.clone(), sampler)));
+    }
+    let sampler = BatchSampler::unique(sequences.len(), size, LastBatch::Keep, order)?;
+    let special_ids = prepared.start.encoder.tokenizer.special_ids();
     let augmenter = match config.augmentation.is_off() {
         true => None,
-        false => Some(Augmenter::new(config.augmentation, prepared.vocabulary.special_ids())?),
+        false => Some(Augmenter::new(config.augmentation, special_ids)?),
     };
-    Ok(DropoutViews::new(sequences, sampler, augmenter, stream))
+    Ok(Box::new(DropoutViews::new(sequences, sampler, augmenter, stream)))
 }
 
 fn identity(config: &RunConfig, prepared: &Prepared) -> RunIdentity {

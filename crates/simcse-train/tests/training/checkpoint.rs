@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use simcse_losses::QueueConfig;
 use simcse_train::{TrainError, checkpoint};
 use tempfile::tempdir;
 
@@ -48,6 +49,22 @@ fn one_of_another_run_is_refused() {
     let line = line_of(&continue_in(folder.path(), &other).unwrap_err(), folder.path());
     assert!(line.contains("written by another configuration, seed or data"), "{line}");
     assert!(std::fs::read(folder.path().join("checkpoint.safetensors")).unwrap() == bytes, "it was changed");
+}
+
+/// The fingerprint keeps such runs apart; should it fail to, nothing is mixed up silently.
+#[test]
+fn one_of_another_objective_is_refused() {
+    let queued = || Setting { queue: Some(QueueConfig { size: 10, momentum: 0.9 }), ..setting() };
+    for (first, second, wanted) in [
+        (setting(), queued(), "holds no momentum_encoder/convolutions.0.bias"),
+        (queued(), setting(), "holds a momentum queue, which the loss has not"),
+    ] {
+        let folder = tempdir().unwrap();
+        let mut script = Script::new(rising, End::Interrupt(5));
+        train(&first, &network(7, 0.2), folder.path(), &mut script).unwrap_err();
+        let line = line_of(&continue_in(folder.path(), &second).unwrap_err(), folder.path());
+        assert!(line.contains(wanted), "{line}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use candle_core::Tensor;
 use rand::RngExt as _;
 use simcse_data::TokenBatch;
-use simcse_losses::{Candidates, InfoNceConfig, Similarity};
+use simcse_losses::{Candidates, InfoNceConfig, QueueConfig, Similarity};
 use simcse_model::{SentenceEncoder, TextCnn, TextCnnConfig};
 use simcse_random::Stream;
 use simcse_train::config::TrainConfig;
@@ -24,6 +24,7 @@ pub(crate) struct Setting {
     pub(crate) health: HealthConfig,
     pub(crate) seed: u64,
     pub(crate) temperature: f64,
+    pub(crate) queue: Option<QueueConfig>,
     pub(crate) fingerprint: &'static str,
 }
 
@@ -44,11 +45,13 @@ pub(crate) fn setting() -> Setting {
             evaluate_every: 3,
             early_stop_patience: 0,
             checkpoint_every: 4,
+            gradient_cache_rows: None,
             groups: Vec::new(),
         },
         health: HealthConfig { identical_views_allowed: false, chance_level_steps: 0 },
         seed: 7,
         temperature: 0.05,
+        queue: None,
         fingerprint: "this run",
     }
 }
@@ -81,7 +84,29 @@ impl BatchSource for Sentences {
         };
         let sequences: Vec<Vec<u32>> = (0..self.batch_size).map(sentence).collect();
         let tokens = TokenBatch::from_sequences(&sequences)?.with_views(2)?;
-        Ok(StepBatch { tokens, sentences: self.batch_size, groups: (0..self.batch_size as u32).collect() })
+        Ok(views(tokens))
+    }
+}
+
+/// The batch of step 0 whatever the step: what can be learnt of it by heart must be learnt.
+pub(crate) struct SameBatch<S>(pub(crate) S);
+
+impl<S: BatchSource> BatchSource for SameBatch<S> {
+    fn batch(&mut self, _: u64) -> anyhow::Result<StepBatch> {
+        self.0.batch(0)
+    }
+}
+
+/// A step of two equal views of different sentences.
+pub(crate) fn views(tokens: TokenBatch) -> StepBatch {
+    let sentences = tokens.rows() / 2;
+    let groups: Vec<u32> = (0..sentences as u32).collect();
+    StepBatch {
+        tokens,
+        sentences,
+        groups: groups.repeat(2),
+        hard_negative_owners: Vec::new(),
+        gold: Vec::new(),
     }
 }
 
@@ -148,14 +173,14 @@ pub(crate) fn train(
     folder: &Path,
     script: &mut Script,
 ) -> Result<Outcome> {
-    train_with(setting, encoder, &info_nce(setting), folder, script)
+    train_with(setting, encoder, &mut info_nce(setting, encoder), folder, script)
 }
 
 /// [`train`] with an objective of the test.
 pub(crate) fn train_with(
     setting: &Setting,
     encoder: &dyn SentenceEncoder,
-    objective: &dyn Objective,
+    objective: &mut dyn Objective,
     folder: &Path,
     script: &mut Script,
 ) -> Result<Outcome> {
@@ -171,6 +196,7 @@ pub(crate) fn trainer<'a>(setting: &'a Setting, folder: &Path, script: &Script) 
         checkpoint: folder.join("checkpoint.safetensors"),
         fingerprint: setting.fingerprint.to_owned(),
         interrupt: script.interrupt.clone(),
+        auxiliary: None,
     }
 }
 
@@ -178,14 +204,19 @@ pub(crate) fn sentences(setting: &Setting) -> Sentences {
     Sentences { seed: setting.seed, batch_size: setting.train.batch_size }
 }
 
-pub(crate) fn info_nce(setting: &Setting) -> ViewContrast {
-    let config = InfoNceConfig {
+pub(crate) fn info_nce(setting: &Setting, encoder: &dyn SentenceEncoder) -> ViewContrast {
+    ViewContrast::new(info_nce_config(setting), encoder).unwrap()
+}
+
+pub(crate) fn info_nce_config(setting: &Setting) -> InfoNceConfig {
+    InfoNceConfig {
         candidates: Candidates::OtherView,
         symmetric: false,
         similarity: Similarity::Cosine,
         temperature: setting.temperature,
-    };
-    ViewContrast { config }
+        hard_negative_weight: None,
+        queue: setting.queue.clone(),
+    }
 }
 
 /// The bits of all parameters, in the order of their names.

@@ -8,7 +8,7 @@ use crate::common::setting;
 #[test]
 fn each_value_out_of_range_is_named_with_its_mend() {
     type Change = fn(&mut TrainConfig);
-    let cases: [(&str, Change); 14] = [
+    let cases: [(&str, Change); 15] = [
         ("batch_size = 1 ", |config| config.batch_size = 1),
         ("learning_rate = 0 ", |config| config.learning_rate = 0.0),
         ("learning_rate = NaN ", |config| config.learning_rate = f64::NAN),
@@ -21,6 +21,7 @@ fn each_value_out_of_range_is_named_with_its_mend() {
         ("max_gradient_norm = 0 ", |config| config.max_gradient_norm = 0.0),
         ("evaluate_every = 0 ", |config| config.evaluate_every = 0),
         ("checkpoint_every = 0 ", |config| config.checkpoint_every = 0),
+        ("gradient_cache_rows = 0 ", |config| config.gradient_cache_rows = Some(0)),
         ("groups.learning_rate_factor = -1 ", |config| config.groups[0].learning_rate_factor = -1.0),
         ("groups.weight_decay = NaN ", |config| config.groups[0].weight_decay = f64::NAN),
     ];

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use simcse_losses::QueueConfig;
 use simcse_train::{BatchSource, Outcome, Result, StepBatch, TrainError};
 use tempfile::tempdir;
 
@@ -77,6 +78,21 @@ fn steps_lost_after_a_checkpoint_are_done_again_to_the_same_bits() {
     }
 }
 
+/// The queue and the momentum encoder are in the checkpoint; pieces of 5 do not divide 12 rows.
+#[test]
+fn a_momentum_queue_and_a_gradient_cache_continue_to_the_same_bits() {
+    let queued = || Setting { queue: Some(QueueConfig { size: 10, momentum: 0.9 }), ..setting() };
+    let mut cached = queued();
+    cached.train.gradient_cache_rows = Some(5);
+    assert_ne!(unbroken(&queued(), rising).2, unbroken(&setting(), rising).2, "the queue has no effect");
+    for setting in [queued(), cached] {
+        let whole = unbroken(&setting, rising);
+        for end in [End::Interrupt(1), End::Interrupt(2), End::Interrupt(7), End::Crash(3), End::Crash(6)] {
+            assert_same(&in_two_parts(&setting, rising, end).1, &whole);
+        }
+    }
+}
+
 /// Best at step 3; then worse, worse: patience 2 ends the run at step 9.
 fn falling(step: u64) -> f64 {
     match step {
@@ -124,8 +140,9 @@ impl OneBatch {
 
     fn train(setting: &Setting, folder: &Path, script: &mut Script) -> (Self, Result<Outcome>) {
         let mut batches = Self { sentences: sentences(setting), asked: Vec::new() };
-        let (encoder, objective) = (network(7, 0.2), info_nce(setting));
-        let result = trainer(setting, folder, script).run(&encoder, &mut batches, &objective, script);
+        let encoder = network(7, 0.2);
+        let mut objective = info_nce(setting, &encoder);
+        let result = trainer(setting, folder, script).run(&encoder, &mut batches, &mut objective, script);
         (batches, result)
     }
 }

@@ -35,6 +35,10 @@ impl SentenceEncoder for Double {
     fn parameters(&self) -> &ParameterSet {
         &self.parameters
     }
+
+    fn copy(&self) -> CandleResult<Box<dyn SentenceEncoder>> {
+        self.network.copy()
+    }
 }
 
 /// Any function of the embeddings as a loss, without diagnostics.
@@ -66,7 +70,7 @@ fn train_loss(loss: fn(&Tensor) -> CandleResult<Tensor>) -> (u64, String) {
     let (folder, encoder) = (tempdir().unwrap(), network(7, 0.2));
     let before = bits(&encoder);
     let mut script = Script::new(rising, End::Never);
-    let found = finding(train_with(&setting(), &encoder, &Loss(loss), folder.path(), &mut script));
+    let found = finding(train_with(&setting(), &encoder, &mut Loss(loss), folder.path(), &mut script));
     assert!(bits(&encoder) == before, "a step that failed changed parameters");
     found
 }

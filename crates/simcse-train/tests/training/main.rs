@@ -1,10 +1,14 @@
-//! Training, end to end on tiny networks: exactness, checkpoints, health, optimiser, selection.
+//! Training, end to end on tiny networks: exactness, checkpoints, health, optimiser, selection, every loss.
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
+mod auxiliary;
 mod checkpoint;
 mod common;
 mod config;
 mod exact;
+mod gradient_cache;
 mod health;
+mod labelled;
+mod momentum_queue;
 mod optimizer;
 mod selection;

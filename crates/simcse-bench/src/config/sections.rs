@@ -1,0 +1,137 @@
+//! The sections of a configuration that belong to this crate.
+
+use serde::{Deserialize, Serialize};
+use simcse_model::TextCnnConfig;
+use simcse_model::transformer::{DropoutRates, Pooling};
+
+/// The `[data]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Sources of unlabelled sentences, for views: `name/split` of the catalogue, or a path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub train: Vec<String>,
+    /// Sources of triplets (or of labelled NLI pairs), for the contrast with hard negatives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub triplets: Vec<String>,
+    /// Sources of scored pairs, for CoSENT.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<String>,
+    /// Whether sentences that stand in a test set stay in the training text. Every table marks it.
+    pub transductive: bool,
+    /// Tokens of a sentence beyond this number are cut off, and counted.
+    pub max_tokens: usize,
+    /// At most this many sentences or labelled examples, a seeded choice; left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// What an encoder is trained on: exactly one of the three kinds of sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrainingText {
+    /// Views of sentences without labels.
+    Sentences,
+    /// Triplets.
+    Triplets,
+    /// Scored pairs.
+    Pairs,
+}
+
+impl DataConfig {
+    /// The kind of text and its sources; `None` unless exactly one kind has sources.
+    pub fn text(&self) -> Option<(TrainingText, &[String])> {
+        match (self.train.as_slice(), self.triplets.as_slice(), self.pairs.as_slice()) {
+            (sources @ [_, ..], [], []) => Some((TrainingText::Sentences, sources)),
+            ([], sources @ [_, ..], []) => Some((TrainingText::Triplets, sources)),
+            ([], [], sources @ [_, ..]) => Some((TrainingText::Pairs, sources)),
+            _ => None,
+        }
+    }
+}
+
+/// The `[encoder]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EncoderConfig {
+    /// TextCNN.
+    TextCnn(TextCnnSection),
+    /// A pretrained transformer: BERT, ALBERT, RoBERTa, XLM-RoBERTa.
+    Transformer(TransformerSection),
+}
+
+/// A pretrained transformer, and what becomes of its token states.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransformerSection {
+    /// A folder, its name below the model folder, or `owner/name` on the hub.
+    pub checkpoint: String,
+    /// Branch, tag or commit on the hub; left out: `main`. The commit is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Number of layers, the first ones; left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
+    /// From token states to the embedding.
+    pub pooling: Pooling,
+    /// Put before every sentence, in training and at test time; left out: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Rate of dropout after the embedding layer, the attention block and the feed-forward block. BERT: 0.1.
+    pub hidden_dropout: f64,
+    /// Rate of dropout on the probabilities of attention. BERT: 0.1.
+    pub attention_dropout: f64,
+}
+
+impl TransformerSection {
+    /// The rates of dropout by place.
+    pub fn dropout(&self) -> DropoutRates {
+        DropoutRates::new(self.hidden_dropout, self.attention_dropout)
+    }
+}
+
+/// The `[masked_language]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaskedLanguageConfig {
+    /// Weight λ of its loss beside the main one (Gao et al. 2021, table D.2: 0.01 to 1).
+    pub weight: f64,
+    /// Share of the tokens that are to be predicted. BERT: 0.15.
+    pub rate: f64,
+}
+
+/// A TextCNN and what its embedding begins with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextCnnSection {
+    /// Token vectors to begin with: a file, searched in the model folder as well; left out: random.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vectors: Option<String>,
+    /// Shape and dropout.
+    pub network: TextCnnConfig,
+}
+
+/// The `[evaluation]` section.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Tasks that are scored at the end, by their catalogue names.
+    pub tasks: Vec<String>,
+    /// Tasks whose dev Spearman, averaged, selects the parameters.
+    pub select_on: Vec<String>,
+    /// At most this many pairs of each dev set are used while selecting (the first ones); 0: all.
+    pub select_pairs: usize,
+    /// Whitening of the trained encoder; left out: none. Selection never sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<WhiteningConfig>,
+}
+
+/// The `[evaluation.whitening]` section: embeddings are whitened before they are scored and saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhiteningConfig {
+    /// Training sentences to fit on, the first ones of the corpus; at most all of them.
+    pub sentences: usize,
+    /// At most this many directions of largest variance are kept; left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<usize>,
+}

@@ -1,0 +1,195 @@
+//! Which sentences form the batch of a step: views of sentences, triplets, scored pairs.
+
+use anyhow::Result;
+use simcse_data::{Augmenter, BatchSampler, Example, TokenBatch, TokenRow};
+use simcse_random::Stream;
+use simcse_train::{BatchSource, StepBatch};
+
+/// Views of one sentence in a batch.
+const VIEWS: u64 = 2;
+
+/// The order of the examples. The batch of a step is a function of (stream, step).
+struct Order {
+    sampler: BatchSampler,
+    epoch: Option<(u64, Vec<Vec<u32>>)>,
+}
+
+impl Order {
+    fn new(sampler: BatchSampler) -> Self {
+        Self { sampler, epoch: None }
+    }
+
+    /// The examples of a step; the order of an epoch is drawn once and kept.
+    fn examples(&mut self, step: u64) -> Vec<u32> {
+        let per_epoch = self.sampler.batches_per_epoch() as u64;
+        let (epoch, batch) = (step / per_epoch, (step % per_epoch) as usize);
+        if self.epoch.as_ref().is_none_or(|(held, _)| *held != epoch) {
+            self.epoch = Some((epoch, self.sampler.epoch(epoch)));
+        }
+        self.epoch.as_ref().map(|(_, batches)| batches[batch].clone()).unwrap_or_default()
+    }
+}
+
+/// Batches of dropout views.
+pub struct DropoutViews {
+    sequences: Vec<Vec<u32>>,
+    order: Order,
+    augmenter: Option<Augmenter>,
+    stream: Stream,
+}
+
+impl DropoutViews {
+    /// `sequences`: token ids of unique sentences; `augmenter`: `None` where dropout is all that differs.
+    pub fn new(
+        sequences: Vec<Vec<u32>>,
+        sampler: BatchSampler,
+        augmenter: Option<Augmenter>,
+        stream: Stream,
+    ) -> Self {
+        Self { sequences, order: Order::new(sampler), augmenter, stream: stream.named("augmentation") }
+    }
+}
+
+impl BatchSource for DropoutViews {
+    fn batch(&mut self, step: u64) -> Result<StepBatch> {
+        let sentences = self.order.examples(step);
+        let sequences: Vec<&[u32]> =
+            sentences.iter().map(|index| self.sequences[*index as usize].as_slice()).collect();
+        let tokens = match &self.augmenter {
+            None => TokenBatch::from_sequences(&sequences)?.with_views(VIEWS as usize)?,
+            Some(augmenter) => {
+                let stream = self.stream.fold(step);
+                let view = |view: u64| -> Vec<Vec<u32>> {
+                    let stream = stream.fold(view);
+                    let each = sequences.iter().zip(0..);
+                    each.map(|(ids, sentence)| augmenter.augment(ids, stream.fold(sentence))).collect()
+                };
+                TokenBatch::from_views(&(0..VIEWS).map(view).collect::<Vec<_>>())?
+            }
+        };
+        Ok(StepBatch {
+            sentences: sentences.len(),
+            groups: sentences.repeat(VIEWS as usize),
+            tokens,
+            hard_negative_owners: Vec::new(),
+            gold: Vec::new(),
+        })
+    }
+}
+
+/// Batches of labelled examples: anchors, positives, hard negatives; or the two sides of scored pairs.
+pub struct LabelledBatches {
+    sequences: Vec<Vec<u32>>,
+    examples: Vec<Example>,
+    order: Order,
+}
+
+impl LabelledBatches {
+    /// `sequences`: token ids of the sentences that the examples name; `sampler`: over the examples.
+    pub fn new(sequences: Vec<Vec<u32>>, examples: Vec<Example>, sampler: BatchSampler) -> Self {
+        Self { sequences, examples, order: Order::new(sampler) }
+    }
+
+    /// For each example a number; those with equal numbers never share a batch. Here the first sentence, which
+    /// many NLI triplets have in common.
+    pub fn groups(examples: &[Example]) -> Vec<u32> {
+        let first = |example: &Example| match *example {
+            Example::Triplet { anchor, .. } => anchor,
+            Example::Pair { first, .. } => first,
+        };
+        examples.iter().map(first).collect()
+    }
+}
+
+impl BatchSource for LabelledBatches {
+    fn batch(&mut self, step: u64) -> Result<StepBatch> {
+        let chosen: Vec<Example> =
+            self.order.examples(step).iter().map(|index| self.examples[*index as usize]).collect();
+        let mut sides = Sides::default();
+        chosen.iter().zip(0..).for_each(|(example, number)| sides.add(example, number));
+        let mut rows = Vec::new();
+        let mut groups = Vec::new();
+        for (view, side) in [sides.first, sides.second, sides.hard_negatives].into_iter().enumerate() {
+            for (sentence, number) in side {
+                let ids = self.sequences[sentence as usize].as_slice();
+                rows.push(TokenRow { ids, sentence: number, view: view as u32 });
+                groups.push(sentence);
+            }
+        }
+        Ok(StepBatch {
+            tokens: TokenBatch::from_rows(&rows)?,
+            sentences: chosen.len(),
+            groups,
+            hard_negative_owners: sides.owners,
+            gold: sides.gold,
+        })
+    }
+}
+
+/// The rows of a batch by role: sentence, and number of its example in the batch.
+#[derive(Default)]
+struct Sides {
+    first: Vec<(u32, u32)>,
+    second: Vec<(u32, u32)>,
+    hard_negatives: Vec<(u32, u32)>,
+    owners: Vec<u32>,
+    gold: Vec<f32>,
+}
+
+impl Sides {
+    fn add(&mut self, example: &Example, number: u32) {
+        match *example {
+            Example::Triplet { anchor, positive, hard_negative } => {
+                self.first.push((anchor, number));
+                self.second.push((positive, number));
+                if let Some(hard_negative) = hard_negative {
+                    self.hard_negatives.push((hard_negative, number));
+                    self.owners.push(number);
+                }
+            }
+            Example::Pair { first, second, score } => {
+                self.first.push((first, number));
+                self.second.push((second, number));
+                self.gold.push(score);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use simcse_data::LastBatch;
+
+    #[test]
+    fn a_batch_of_triplets_has_the_rows_that_the_loss_expects() {
+        let sequences: Vec<Vec<u32>> = (0..5).map(|id| vec![id + 10]).collect();
+        let examples = vec![
+            Example::Triplet { anchor: 0, positive: 1, hard_negative: None },
+            Example::Triplet { anchor: 2, positive: 3, hard_negative: Some(4) },
+        ];
+        let groups = LabelledBatches::groups(&examples);
+        let sampler = BatchSampler::new(&groups, 2, LastBatch::Keep, Stream::from_seed(1)).unwrap();
+        let batch = LabelledBatches::new(sequences, examples, sampler).batch(0).unwrap();
+        let place = batch.groups.iter().position(|group| *group == 2).unwrap();
+        assert_eq!((batch.sentences, batch.tokens.rows()), (2, 5));
+        assert_eq!(batch.groups[place + 2], 3, "positives stand in the order of their anchors");
+        assert_eq!(batch.groups[4], 4);
+        assert_eq!(batch.hard_negative_owners, [place as u32]);
+        assert_eq!(batch.tokens.view(), [0, 0, 1, 1, 2]);
+        assert_eq!(batch.tokens.row(4), [14]);
+    }
+
+    #[test]
+    fn a_batch_of_pairs_carries_its_gold_scores() {
+        let sequences: Vec<Vec<u32>> = (0..4).map(|id| vec![id + 10]).collect();
+        let examples = vec![
+            Example::Pair { first: 0, second: 1, score: 0.5 },
+            Example::Pair { first: 2, second: 3, score: 4.0 },
+        ];
+        let sampler = BatchSampler::unique(2, 2, LastBatch::Keep, Stream::from_seed(1)).unwrap();
+        let batch = LabelledBatches::new(sequences, examples, sampler).batch(0).unwrap();
+        let expected = if batch.groups[0] == 0 { [0.5, 4.0] } else { [4.0, 0.5] };
+        assert_eq!((batch.sentences, batch.gold.as_slice()), (2, expected.as_slice()));
+    }
+}

@@ -1,0 +1,148 @@
+//! The encoder and its tokenizer before the first step.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use simcse_data::{
+    Corpus, FileRecord, ModelSource, PretrainedTokenizer, SentenceTokenizer as _, Tokenized, Vocabulary,
+};
+use simcse_model::embed::with_prefix;
+use simcse_model::vectors::TokenVectors;
+use simcse_model::{Encoder, SavedEncoder, SentenceEncoder as _, TextCnn, Transformer, TransformerOptions};
+use simcse_random::Stream;
+
+use crate::config::{EncoderConfig, RunConfig, TextCnnSection, TransformerSection};
+use crate::record::sha256_hex;
+
+/// An encoder that is not trained yet, and where it came from.
+#[derive(Debug)]
+pub struct Start {
+    /// Network, tokenizer, prefix and `max_tokens`.
+    pub encoder: SavedEncoder,
+    /// Files of vectors or of the checkpoint.
+    pub files: Vec<FileRecord>,
+    /// What `data.json` says of them.
+    pub record: Value,
+    /// Name of [`Start::record`] in `data.json`.
+    pub record_name: &'static str,
+}
+
+impl Start {
+    /// The encoder of the configuration. `is_real`: whether the run is on real data; on the bundled sample,
+    /// which needs no downloads, a file of vectors may be missing.
+    ///
+    /// Fails when a checkpoint or a file of vectors is missing or broken, or does not fit the configuration.
+    pub fn new(config: &RunConfig, corpus: &Corpus, model_dir: Option<&Path>, is_real: bool) -> Result<Self> {
+        match &config.encoder {
+            EncoderConfig::TextCnn(section) => text_cnn(section, config, corpus, model_dir, is_real),
+            EncoderConfig::Transformer(section) => transformer(section, config, model_dir),
+        }
+    }
+
+    /// Sentences as the encoder sees them: its prefix, its tokenizer, its limit.
+    pub fn tokenize(&self, sentences: &[&str]) -> Tokenized {
+        let prefixed = with_prefix(&self.encoder.prefix, sentences);
+        let sentences: Vec<&str> = prefixed.iter().map(AsRef::as_ref).collect();
+        self.encoder.tokenizer.encode_all(&sentences, self.encoder.max_tokens)
+    }
+
+    /// The network as a transformer, for masked language modelling.
+    pub fn transformer(&self) -> Option<&Transformer> {
+        match &self.encoder.encoder {
+            Encoder::Transformer(transformer) => Some(transformer.as_ref()),
+            Encoder::TextCnn(_) => None,
+        }
+    }
+}
+
+fn initial(config: &RunConfig) -> Stream {
+    Stream::from_seed(config.seed).named("initial")
+}
+
+fn transformer(section: &TransformerSection, config: &RunConfig, model_dir: Option<&Path>) -> Result<Start> {
+    let source = ModelSource::new(model_dir.map(Path::to_path_buf))?;
+    let found = source.locate(&section.checkpoint, section.revision.as_deref())?;
+    let options = TransformerOptions {
+        layers: section.layers,
+        dropout: section.dropout(),
+        pooling: section.pooling,
+        masked_lm: config.masked_language.is_some(),
+    };
+    let network = Transformer::load(&found.folder, &options, initial(config))?;
+    let (wanted, most) = (config.data.max_tokens, network.config().max_tokens());
+    ensure!(
+        wanted <= most,
+        "data.max_tokens = {wanted}, but {} has positions for {most} tokens; fix: give {most} or less",
+        section.checkpoint
+    );
+    let tokenizer = PretrainedTokenizer::from_folder(&found.folder)?;
+    let prefix = section.prefix.clone().unwrap_or_default();
+    let encoder = SavedEncoder { prefix, ..SavedEncoder::new(network, tokenizer, wanted) };
+    let record = json!({ "origin": found.origin, "revision": found.revision, "files": found.records });
+    Ok(Start { encoder, files: found.records, record, record_name: "checkpoint" })
+}
+
+fn text_cnn(
+    section: &TextCnnSection,
+    config: &RunConfig,
+    corpus: &Corpus,
+    model_dir: Option<&Path>,
+    is_real: bool,
+) -> Result<Start> {
+    let how = config.vocabulary.context("vocabulary: missing; fix: add the section")?;
+    let vocabulary = Vocabulary::build(corpus.sentences.iter().map(String::as_str), how)?;
+    let encoder = TextCnn::new(section.network.clone(), vocabulary.vocabulary_size(), initial(config))?;
+    let vectors = match &section.vectors {
+        Some(name) => load_vectors(name, model_dir, is_real)?,
+        None => None,
+    };
+    let mut files = Vec::new();
+    let mut record = Value::Null;
+    if let Some((vectors, found)) = vectors {
+        fill(&encoder, &vectors, &vocabulary)?;
+        record = json!(found);
+        files = found;
+    }
+    let encoder = SavedEncoder::new(encoder, vocabulary, config.data.max_tokens);
+    Ok(Start { encoder, files, record, record_name: "vectors" })
+}
+
+/// Puts the vectors of known tokens into the embedding.
+fn fill(encoder: &TextCnn, vectors: &TokenVectors, vocabulary: &Vocabulary) -> Result<()> {
+    let token = |id| vocabulary.token(id).unwrap_or_default().to_owned();
+    let tokens: Vec<String> = (0..vocabulary.vocabulary_size() as u32).map(token).collect();
+    let table = encoder.parameters().get("embedding.weight").context("no embedding")?.as_tensor();
+    let (filled, found) = vectors.fill(table, &tokens)?;
+    ensure!(
+        found > 0,
+        "encoder.vectors: a vector for none of the tokens; fix: give vectors of this language"
+    );
+    Ok(encoder.set_embedding(&filled)?)
+}
+
+/// Finds and reads a file of vectors.
+fn load_vectors(
+    name: &str,
+    model_dir: Option<&Path>,
+    needed: bool,
+) -> Result<Option<(TokenVectors, Vec<FileRecord>)>> {
+    let candidates = [Some(PathBuf::from(name)), model_dir.map(|folder| folder.join(name))];
+    let Some(path) = candidates.into_iter().flatten().find(|path| path.exists()) else {
+        ensure!(
+            !needed,
+            "encoder.vectors = {name:?}: not found here or in the model folder; fix: give --model-dir or \
+             SIMCSE_MODEL_DIR, or leave the key out for random vectors"
+        );
+        return Ok(None);
+    };
+    let vectors = TokenVectors::load(&path)?;
+    let mut records = Vec::new();
+    for file in TokenVectors::files(&path)? {
+        let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
+        let shown = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let (sha256, size) = (sha256_hex(&bytes), bytes.len() as u64);
+        records.push(FileRecord { path: shown, sha256, bytes: size, rows: vectors.len() });
+    }
+    Ok(Some((vectors, records)))
+}

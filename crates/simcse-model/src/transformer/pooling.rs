@@ -1,0 +1,108 @@
+//! From token states to one embedding for each sentence: one code for training and for test.
+
+use candle_core::{Result, Tensor};
+use serde::{Deserialize, Serialize};
+use simcse_ops::linear::{Activation, linear};
+use simcse_ops::pooling::Reduction;
+
+use super::network::{Initial, Linear, Parameters};
+
+/// How a sentence's token states become its embedding.
+///
+/// Rows of tables: "SimCSE" is table 6 of Gao et al. 2021 (which pooling), "Su" the methods P1 to P4 of Su
+/// 2021 (kexue.fm, archives 8321 and 8348). Every token counts, special tokens too, as in both codes; a
+/// ragged batch holds no padding to leave out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The last state of the first token. SimCSE: "`[CLS]` w/o MLP"; Su: P1.
+    Cls,
+    /// The first token through a linear layer and tanh in training, without them at test time. SimCSE:
+    /// "`[CLS]` w/ MLP (train)", its choice for unsupervised training (`--mlp_only_train`).
+    ClsTanhInTraining,
+    /// The first token through a linear layer and tanh. SimCSE: "`[CLS]` w/ MLP", its choice for supervised
+    /// training. Su: P2, whose layer is the one trained for next sentence prediction; ours begins fresh, as
+    /// SimCSE's does.
+    ClsTanh,
+    /// The mean of the last states of all tokens. Su: P3.
+    Mean,
+    /// The mean over tokens of (output of layer 1 + output of the last layer) / 2. SimCSE: "First-last avg.";
+    /// Su: P4. The first of the two is not the embedding layer (issue 285 of SimCSE's repository).
+    FirstLastMean,
+    /// The largest value of each feature over the last states of all tokens. In neither table.
+    Max,
+    /// Learned mixing of layers: the mean over tokens of Σ softmax(w)ₗ · (output of layer l), where l = 0 is
+    /// the embedding layer; w is trained and begins with zeros. After Peters et al. 2018 (ELMo), equation 1
+    /// without γ, which a cosine does not see.
+    LayerMix,
+}
+
+impl Pooling {
+    /// Whether the output of `layer` (0: the embedding layer) enters.
+    pub(super) fn uses(self, layer: usize, layers: usize) -> bool {
+        match self {
+            Self::LayerMix => true,
+            Self::FirstLastMean => layer == 1 || layer == layers,
+            _ => layer == layers,
+        }
+    }
+
+    /// How one layer's states become one vector. Means over layers and over tokens may be exchanged.
+    pub(super) fn reduction(self) -> Reduction {
+        match self {
+            Self::Cls | Self::ClsTanhInTraining | Self::ClsTanh => Reduction::First,
+            Self::Mean | Self::FirstLastMean | Self::LayerMix => Reduction::Mean,
+            Self::Max => Reduction::Max,
+        }
+    }
+}
+
+/// What a pooling has to learn.
+#[derive(Debug)]
+pub(super) struct Head {
+    pooling: Pooling,
+    /// `[H, H]` and `[H]`.
+    dense: Option<Linear>,
+    /// `[L + 1]`.
+    layer_weights: Option<Tensor>,
+}
+
+impl Head {
+    pub(super) fn build(
+        pooling: Pooling,
+        hidden_size: usize,
+        layers: usize,
+        parameters: &mut Parameters<'_>,
+    ) -> Result<Self> {
+        let mut head = Self { pooling, dense: None, layer_weights: None };
+        match pooling {
+            Pooling::ClsTanh | Pooling::ClsTanhInTraining => {
+                head.dense = Some(Linear::build("head.dense", hidden_size, hidden_size, parameters)?);
+            }
+            Pooling::LayerMix => {
+                head.layer_weights = Some(parameters("head.layer_weights", &[layers + 1], Initial::Zeros)?);
+            }
+            _ => {}
+        }
+        Ok(head)
+    }
+
+    /// Embeddings `[S, H]` from the reduced states `[S, H]` of the layers in use, first layer first.
+    pub(super) fn apply(&self, reduced: &[Tensor], training: bool) -> Result<Tensor> {
+        let [.., last] = reduced else { candle_core::bail!("pooling: no layer") };
+        match (self.pooling, &self.dense, &self.layer_weights) {
+            (Pooling::FirstLastMean, ..) => (&reduced[0] + last)? * 0.5,
+            (Pooling::LayerMix, _, Some(weights)) => mix(reduced, weights),
+            (Pooling::ClsTanhInTraining, ..) if !training => Ok(last.clone()),
+            (_, Some(dense), _) => linear(last, &dense.weight, &dense.bias, Activation::Tanh),
+            _ => Ok(last.clone()),
+        }
+    }
+}
+
+/// Σ softmax(weights)ₗ · reducedₗ.
+fn mix(reduced: &[Tensor], weights: &Tensor) -> Result<Tensor> {
+    let powers = weights.broadcast_sub(&weights.detach().max(0)?)?.exp()?;
+    let shares = powers.broadcast_div(&powers.sum(0)?)?.reshape((reduced.len(), 1, 1))?;
+    Tensor::stack(reduced, 0)?.broadcast_mul(&shares)?.sum(0) // [L + 1, S, H] → [S, H]
+}

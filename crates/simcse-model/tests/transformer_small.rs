@@ -1,0 +1,163 @@
+//! Small random encoders of each family against `transformers`: states of every layer and logits of the head
+//! of masked language modelling. Files and numbers come from `golden/make_small_models.py`.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use simcse_data::TokenBatch;
+use simcse_model::{
+    DropoutStream, Mode, Pooling, SentenceEncoder as _, TokenEncoder as _, Transformer, TransformerOptions,
+};
+use simcse_random::Stream;
+use support::{assert_near, values};
+
+const NAMES: [&str; 4] = ["bert", "albert", "roberta", "xlm-roberta"];
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/small_models")
+}
+
+fn golden() -> (Value, TokenBatch) {
+    let golden: Value = serde_json::from_str(include_str!("golden/small_models/golden.json")).unwrap();
+    let sentences: Vec<Vec<u32>> = serde_json::from_value(golden["sentences"].clone()).unwrap();
+    (golden, TokenBatch::from_sequences(&sentences).unwrap())
+}
+
+fn load(name: &str, pooling: Pooling) -> Transformer {
+    let options = TransformerOptions { masked_lm: true, ..TransformerOptions::evaluation(pooling) };
+    Transformer::load(&folder().join(name), &options, Stream::from_seed(0)).unwrap()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+/// The golden states `[tokens, H]` of one sentence and layer.
+fn rows(golden: &Value, name: &str, sentence: usize, layer: usize) -> Vec<Vec<f64>> {
+    numbers(&golden["models"][name]["states"][sentence][layer]).chunks(8).map(<[f64]>::to_vec).collect()
+}
+
+#[test]
+fn states_of_every_layer_equal_transformers() {
+    let (golden, batch) = golden();
+    for name in NAMES {
+        let layers = load(name, Pooling::Mean).token_states(&batch, Mode::Evaluate).unwrap();
+        assert_eq!(layers.len(), 3);
+        for (number, states) in layers.iter().enumerate() {
+            let want: Vec<f64> = (0..batch.rows())
+                .flat_map(|sentence| rows(&golden, name, sentence, number).concat())
+                .collect();
+            assert_near(&values(states), &want, 1e-5, &format!("{name}, layer {number}"));
+        }
+    }
+}
+
+#[test]
+fn logits_of_masked_tokens_equal_transformers() {
+    let (golden, batch) = golden();
+    let places: Vec<[u32; 2]> = serde_json::from_value(golden["positions"].clone()).unwrap();
+    let positions: Vec<u32> =
+        places.iter().map(|[sentence, token]| batch.offsets()[*sentence as usize] + token).collect();
+    for name in NAMES {
+        let encoder = load(name, Pooling::Mean);
+        let logits = encoder.masked_lm_logits(&batch, &positions, Mode::Evaluate).unwrap();
+        assert_eq!(logits.dims(), [3, 14]);
+        let want: Vec<f64> =
+            golden["models"][name]["logits"].as_array().unwrap().iter().flat_map(numbers).collect();
+        assert_near(&values(&logits), &want, 1e-5, name);
+        for wrong in [&[][..], &[99]] {
+            assert!(encoder.masked_lm_logits(&batch, wrong, Mode::Evaluate).is_err());
+        }
+    }
+}
+
+/// Every pooling, written out here on the golden states.
+#[test]
+fn poolings_are_what_they_say() {
+    let (golden, batch) = golden();
+    type Rows = Vec<Vec<f64>>;
+    let mean =
+        |rows: &Rows, column: usize| rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64;
+    for (pooling, feature) in [
+        (Pooling::Cls, &(|layers: &[Rows], column| layers[2][0][column]) as &dyn Fn(&[Rows], usize) -> f64),
+        (Pooling::ClsTanhInTraining, &|layers, column| layers[2][0][column]),
+        (Pooling::Mean, &|layers, column| mean(&layers[2], column)),
+        (Pooling::FirstLastMean, &|layers, column| {
+            (mean(&layers[1], column) + mean(&layers[2], column)) / 2.0
+        }),
+        (Pooling::Max, &|layers, column| layers[2].iter().map(|row| row[column]).fold(f64::MIN, f64::max)),
+        (Pooling::LayerMix, &|layers, column| {
+            layers.iter().map(|rows| mean(rows, column)).sum::<f64>() / 3.0
+        }),
+    ] {
+        let got = load("bert", pooling).forward(&batch, Mode::Evaluate).unwrap().to_vec2::<f32>().unwrap();
+        for (sentence, got) in got.iter().enumerate() {
+            let layers: Vec<Rows> = (0..3).map(|layer| rows(&golden, "bert", sentence, layer)).collect();
+            let want: Vec<f64> = (0..8).map(|column| feature(&layers, column)).collect();
+            assert_near(got, &want, 1e-5, &format!("{pooling:?} of {sentence}"));
+        }
+    }
+}
+
+#[test]
+fn the_tanh_layer_acts_where_it_should() {
+    let (_, batch) = golden();
+    let train = Mode::Train(DropoutStream::new(Stream::from_seed(1), 0));
+    for (pooling, mode, acts) in [
+        (Pooling::ClsTanh, train, true),
+        (Pooling::ClsTanh, Mode::Evaluate, true),
+        (Pooling::ClsTanhInTraining, train, true),
+        (Pooling::ClsTanhInTraining, Mode::Evaluate, false),
+    ] {
+        let encoder = load("bert", pooling);
+        let got = values(&encoder.forward(&batch, mode).unwrap());
+        let first = load("bert", Pooling::Cls).forward(&batch, Mode::Evaluate).unwrap();
+        let [weight, bias] =
+            ["weight", "bias"].map(|name| encoder.parameters().get(&format!("head.dense.{name}")).unwrap());
+        assert!(values(bias).iter().all(|value| *value == 0.0), "the layer begins without a shift");
+        let layer = first.matmul(&weight.t().unwrap()).unwrap().broadcast_add(bias).unwrap().tanh().unwrap();
+        let want: Vec<f64> =
+            values(if acts { &layer } else { &first }).iter().map(|v| f64::from(*v)).collect();
+        assert_near(&got, &want, 1e-5, &format!("{pooling:?}"));
+    }
+}
+
+#[test]
+fn layer_weights_are_a_softmax() {
+    let (golden, batch) = golden();
+    let encoder = load("albert", Pooling::LayerMix);
+    let weights = encoder.parameters().get("head.layer_weights").unwrap();
+    assert_eq!(values(weights), [0.0; 3]);
+    weights.set(&candle_core::Tensor::new(&[1.0_f32, -2.0, 0.5], weights.device()).unwrap()).unwrap();
+    let powers = [1.0_f64, -2.0, 0.5].map(f64::exp);
+    let got = encoder.forward(&batch, Mode::Evaluate).unwrap().to_vec2::<f32>().unwrap();
+    for (sentence, got) in got.iter().enumerate() {
+        let want: Vec<f64> = (0..8)
+            .map(|column| {
+                let mixed = (0..3).map(|layer| {
+                    let rows = rows(&golden, "albert", sentence, layer);
+                    powers[layer] * rows.iter().map(|row| row[column]).sum::<f64>() / rows.len() as f64
+                });
+                mixed.sum::<f64>() / powers.iter().sum::<f64>()
+            })
+            .collect();
+        assert_near(got, &want, 1e-5, &format!("sentence {sentence}"));
+    }
+}
+
+#[test]
+fn a_sentence_longer_than_the_positions_is_refused() {
+    for (name, room) in [("bert", 6), ("albert", 6), ("roberta", 6)] {
+        let encoder = load(name, Pooling::Mean);
+        assert_eq!(encoder.config().max_tokens(), room);
+        let forward = |tokens: usize| {
+            encoder.forward(&TokenBatch::from_sequences(&[vec![5; tokens]]).unwrap(), Mode::Evaluate)
+        };
+        assert!(forward(room).is_ok());
+        let error = forward(room + 1).unwrap_err().to_string();
+        assert!(error.contains("7 tokens") && error.contains("6 positions"), "{error}");
+    }
+}

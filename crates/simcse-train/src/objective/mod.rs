@@ -1,0 +1,67 @@
+//! From the embeddings of a batch to a loss, and to what the health checks look at.
+
+mod contrast;
+mod momentum_queue;
+mod pair_ranking;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+use simcse_model::SentenceEncoder;
+
+use crate::{Result, StepBatch};
+
+pub use contrast::{TripletContrast, ViewContrast};
+pub use pair_ranking::Cosent;
+
+/// A loss over the embeddings of one step.
+pub trait Objective {
+    /// `embeddings`: `[rows, D]`, as the rows of `batch.tokens`. Diagnostics cost a look at every similarity,
+    /// so they are made only where `diagnose` asks for them.
+    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, diagnose: bool) -> Result<StepLoss>;
+
+    /// Called after the parameters were updated with the gradient of `batch`: for what follows the encoder in
+    /// training, such as a momentum encoder.
+    fn after_step(&mut self, _encoder: &dyn SentenceEncoder, _batch: &StepBatch) -> Result<()> {
+        Ok(())
+    }
+
+    /// What [`Objective::after_step`] changes, by name: it goes into the checkpoint. Names differ.
+    fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        Ok(Vec::new())
+    }
+
+    /// Puts a [`Objective::state`] from a checkpoint back. Fails, in one line, when it is of another objective.
+    fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        match state.first() {
+            None => Ok(()),
+            Some((name, _)) => {
+                Err(anyhow::anyhow!("holds {name}, which this objective does not know").into())
+            }
+        }
+    }
+}
+
+/// The loss of one step and its diagnostics.
+#[derive(Debug)]
+pub struct StepLoss {
+    /// Mean loss, a scalar that can be differentiated.
+    pub loss: Tensor,
+    /// What the loss saw, if asked for.
+    pub diagnostics: Option<Diagnostics>,
+}
+
+/// What a loss saw in one batch. A kind of loss for which a value means nothing gives `None`, and is not judged
+/// by it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Diagnostics {
+    /// Mean cosine of an anchor and its positive; contrastive losses only.
+    pub positive_cosine: Option<f64>,
+    /// Mean cosine of an anchor and its negatives; without negatives in the loss, of sentences that are no
+    /// pair. `None` if there are none such.
+    pub negative_cosine: Option<f64>,
+    /// Share of comparisons that come out right: contrastive losses, anchors whose positive is nearer than
+    /// every negative; rankings, couples of pairs in the order of their gold values.
+    pub accuracy: f64,
+    /// The loss of a guess among the candidates, ln(number of candidates); contrastive losses only.
+    pub chance_loss: Option<f64>,
+}
