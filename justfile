@@ -17,6 +17,26 @@ exp-textcnn *arguments:
 exp-textcnn-all *arguments:
     cargo run --release --locked --quiet -p exp-textcnn -- experiments/textcnn/configs/headline-seeds.toml experiments/textcnn/configs/ablations.toml --out results "$@"
 
+# Train and score an unsupervised SimCSE transformer (needs SIMCSE_MODEL_DIR; see the head of the configuration)
+exp-bert-unsup *arguments:
+    cargo run --release --locked --quiet -p exp-bert-unsup -- experiments/bert-unsup/configs/headline.toml "$@"
+
+# Run every row of the tables of unsupervised transformers into results/ (hours; continues where it stopped)
+exp-bert-unsup-all *arguments:
+    cargo run --release --locked --quiet -p exp-bert-unsup -- experiments/bert-unsup/configs/rows-*.toml --out results "$@"
+
+# Train and score a supervised SimCSE transformer (needs SIMCSE_MODEL_DIR)
+exp-bert-sup *arguments:
+    cargo run --release --locked --quiet -p exp-bert-sup -- experiments/bert-sup/configs/headline.toml "$@"
+
+# Run every row of the tables of supervised transformers into results/ (hours; continues where it stopped)
+exp-bert-sup-all *arguments:
+    cargo run --release --locked --quiet -p exp-bert-sup -- experiments/bert-sup/configs/rows-*.toml --out results "$@"
+
+# Any configuration of an experiment: just exp bert-sup bert-base-uncased
+exp experiment config *arguments:
+    cargo run --release --locked --quiet -p "exp-$1" -- "experiments/$1/configs/$2.toml" "${@:3}"
+
 # Score what needs no training (Jaccard, mean of character vectors) into results/
 baselines *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- baselines "$@"

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use simcse_model::SavedEncoder;
+pub use simcse_model::embed::Embedded;
 
 /// Sentences per call of [`Embedder::embed`], so that progress can be shown in between.
 const SENTENCES_PER_CALL: usize = 1024;
@@ -16,16 +17,16 @@ pub trait Embedder {
     /// Size `D` of an embedding.
     fn embedding_size(&self) -> usize;
 
-    /// Embeds `n` sentences in evaluation mode (no dropout); row-major `[n, D]`, not normalised.
+    /// Embeds `n` sentences in evaluation mode (no dropout).
     ///
     /// The embedding of a sentence must not depend on the other sentences of the call.
     ///
     /// # Errors
     /// Whatever keeps the encoder from embedding a sentence.
-    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>>;
+    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Embedded>;
 }
 
-/// Loads an encoder directory as written by a training run.
+/// Loads an encoder directory as written by a training run or by sentence-transformers.
 ///
 /// # Errors
 /// When the directory is no encoder directory, or a file in it is missing or damaged.
@@ -35,7 +36,23 @@ pub fn load(path: &Path) -> anyhow::Result<Box<dyn Embedder>> {
         "{}: no such folder; fix: give the directory of a trained encoder",
         path.display()
     );
+    let is_there = |name: &str| path.join(name).is_file();
+    ensure!(
+        !["tokenizer.json", "vocab.txt"].into_iter().any(is_there)
+            || ["simcse.json", "modules.json", "vocabulary.json"].into_iter().any(is_there)
+            || is_own(&path.join("config.json")),
+        "{}: a checkpoint that does not say how its tokens become an embedding; fix: give a pooling, as \
+         `simcse evaluate --pooling mean` does",
+        path.display()
+    );
     Ok(Box::new(SavedEncoder::load(path)?))
+}
+
+/// Whether a `config.json` has the mark of our own, which those of published models do not have.
+fn is_own(path: &Path) -> bool {
+    let text = std::fs::read(path).unwrap_or_default();
+    let config: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    config.get("kind").is_some()
 }
 
 impl Embedder for SavedEncoder {
@@ -43,8 +60,8 @@ impl Embedder for SavedEncoder {
         Self::embedding_size(self)
     }
 
-    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
-        Ok(Self::embed(self, sentences)?.embeddings)
+    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Embedded> {
+        Ok(Self::embed(self, sentences)?)
     }
 }
 
@@ -54,6 +71,7 @@ pub struct EmbeddedSentences {
     rows: HashMap<String, usize>,
     values: Vec<f32>,
     size: usize,
+    truncated: usize,
 }
 
 impl EmbeddedSentences {
@@ -70,15 +88,17 @@ impl EmbeddedSentences {
         unique.sort_unstable_by(|a, b| b.chars().count().cmp(&a.chars().count()).then_with(|| a.cmp(b)));
         unique.dedup();
         let size = embedder.embedding_size();
-        let mut values = Vec::with_capacity(unique.len() * size);
+        let (mut values, mut truncated) = (Vec::with_capacity(unique.len() * size), 0);
         let bar = progress_bar(unique.len());
         for chunk in unique.chunks(SENTENCES_PER_CALL) {
-            values.extend(embed_checked(embedder, chunk)?);
+            let embedded = embed_checked(embedder, chunk)?;
+            values.extend(embedded.embeddings);
+            truncated += embedded.truncated;
             bar.inc(chunk.len() as u64);
         }
         bar.finish_and_clear();
         let rows = unique.iter().enumerate().map(|(row, sentence)| ((*sentence).to_owned(), row)).collect();
-        Ok(Self { rows, values, size })
+        Ok(Self { rows, values, size, truncated })
     }
 
     /// The embedding of a sentence, `[D]`.
@@ -96,6 +116,11 @@ impl EmbeddedSentences {
         self.rows.len()
     }
 
+    /// Number of unique sentences that the encoder cut off at its limit.
+    pub fn truncated(&self) -> usize {
+        self.truncated
+    }
+
     /// Whether there is no sentence.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
@@ -108,9 +133,10 @@ impl EmbeddedSentences {
 }
 
 /// One call of the embedder, its answer checked.
-fn embed_checked(embedder: &dyn Embedder, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
+fn embed_checked(embedder: &dyn Embedder, sentences: &[&str]) -> anyhow::Result<Embedded> {
     let size = embedder.embedding_size();
-    let values = embedder.embed(sentences)?;
+    let embedded = embedder.embed(sentences)?;
+    let values = &embedded.embeddings;
     ensure!(
         values.len() == sentences.len() * size,
         "the embedder returned {} values for {} sentences of size {size}",
@@ -123,7 +149,7 @@ fn embed_checked(embedder: &dyn Embedder, sentences: &[&str]) -> anyhow::Result<
             sentences[position / size]
         );
     }
-    Ok(values)
+    Ok(embedded)
 }
 
 /// A bar on standard error, hidden where that is no terminal.
@@ -151,10 +177,13 @@ mod tests {
             2
         }
 
-        fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
+        fn embed(&self, sentences: &[&str]) -> anyhow::Result<Embedded> {
             self.asked.borrow_mut().extend(sentences.iter().map(|sentence| (*sentence).to_owned()));
             let value = |count: usize| if self.spoil { f32::NAN } else { count as f32 };
-            Ok(sentences.iter().flat_map(|s| [value(s.chars().count()), value(s.len())]).collect())
+            let embeddings =
+                sentences.iter().flat_map(|s| [value(s.chars().count()), value(s.len())]).collect();
+            let truncated = sentences.iter().filter(|sentence| sentence.len() > 3).count();
+            Ok(Embedded { embeddings, truncated })
         }
     }
 
@@ -166,6 +195,7 @@ mod tests {
         assert_eq!(embedded.len(), 4);
         assert_eq!(embedded.get("花呗").unwrap(), [2.0, 6.0]);
         assert!(embedded.get("never").is_err());
+        assert_eq!(embedded.truncated(), 2, "花呗 counts once");
     }
 
     #[test]

@@ -54,6 +54,12 @@ impl EncodeCommand {
         };
         write_whole(&self.out, &bytes)?;
         say(&format!("{}: {} embeddings of size {size}", self.out.display(), sentences.len()));
+        if embedded.truncated() > 0 {
+            let (cut, unique) = (embedded.truncated(), embedded.len());
+            say(&format!(
+                "{cut} of {unique} different sentences were longer than the encoder takes, and cut off"
+            ));
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

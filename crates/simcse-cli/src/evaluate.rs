@@ -1,23 +1,30 @@
 //! `simcse evaluate`: the metrics of one encoder or baseline.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, Result};
 use simcse_bench::baselines::{Baseline, evaluate_baseline};
-use simcse_bench::embedder;
-use simcse_bench::tasks::{Scores, evaluate};
+use simcse_bench::config::TransformerSection;
+use simcse_bench::embedder::{self, Embedder};
+use simcse_bench::pretrained::Pretrained;
+use simcse_bench::tasks::{Scores, TRUNCATED, evaluate};
 use simcse_data::PairSet;
+use simcse_model::Pooling;
 
 use crate::data::{DataOptions, TaskOptions};
+use crate::say;
 
 /// Score an encoder, or a baseline, on sentence-pair data sets
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).args(["encoder", "baseline"]))]
 pub(crate) struct EvaluateCommand {
-    /// Directory of a trained encoder
-    encoder: Option<PathBuf>,
+    /// Directory of a trained encoder, or of one of sentence-transformers; with --pooling a checkpoint: a
+    /// folder, its name below the model folder, or owner/name on the hub
+    encoder: Option<String>,
+    #[command(flatten)]
+    raw: RawOptions,
     /// A method without training, in place of an encoder
     #[arg(long, value_enum)]
     baseline: Option<BaselineName>,
@@ -36,6 +43,53 @@ pub(crate) struct EvaluateCommand {
     data: DataOptions,
 }
 
+/// How a checkpoint that nobody has trained for sentences becomes an encoder.
+#[derive(Debug, clap::Args)]
+struct RawOptions {
+    /// Score a checkpoint as it is, its token states pooled so: cls, mean, first_last_mean, max, layer_mix
+    #[arg(long, value_name = "NAME", value_parser = pooling, requires = "encoder")]
+    pooling: Option<Pooling>,
+    /// Its first N layers; without it all
+    #[arg(long, value_name = "N", requires = "pooling")]
+    layers: Option<usize>,
+    /// Put before every sentence, such as "query: "
+    #[arg(long, value_name = "TEXT", requires = "pooling")]
+    prefix: Option<String>,
+    /// Tokens of a sentence beyond this number are cut off; without it those without a position
+    #[arg(long, value_name = "N", requires = "pooling", value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: Option<u32>,
+    /// Branch, tag or commit on the hub; without it `main`
+    #[arg(long, value_name = "NAME", requires = "pooling")]
+    revision: Option<String>,
+    /// Folder with checkpoints
+    #[arg(long, value_name = "DIR", env = "SIMCSE_MODEL_DIR")]
+    model_dir: Option<PathBuf>,
+}
+
+/// A pooling by the name that it has in configurations.
+fn pooling(name: &str) -> Result<Pooling, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
+}
+
+impl RawOptions {
+    /// The encoder of this name, raw where there is a pooling.
+    fn load(&self, name: &str) -> Result<Box<dyn Embedder>> {
+        let Some(pooling) = self.pooling else { return embedder::load(Path::new(name)) };
+        let section = TransformerSection {
+            checkpoint: name.to_owned(),
+            revision: self.revision.clone(),
+            layers: self.layers,
+            pooling,
+            prefix: self.prefix.clone(),
+            hidden_dropout: 0.0,
+            attention_dropout: 0.0,
+            token_weight_smoothing: None,
+        };
+        let max_tokens = self.max_tokens.map(|tokens| tokens as usize);
+        Ok(Box::new(Pretrained::raw(&section, max_tokens, self.model_dir.as_deref())?.encoder))
+    }
+}
+
 /// Names of the baselines.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum BaselineName {
@@ -48,11 +102,11 @@ enum BaselineName {
 }
 
 impl EvaluateCommand {
-    pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
         // What is to be scored comes first: loading the data takes longer than a typing error deserves.
         let scores = match (&self.encoder, self.baseline) {
-            (Some(path), _) => {
-                let encoder = embedder::load(path)?;
+            (Some(name), _) => {
+                let encoder = self.raw.load(name)?;
                 evaluate(encoder.as_ref(), &self.sets()?)?
             }
             (None, Some(name)) => {
@@ -61,15 +115,18 @@ impl EvaluateCommand {
             }
             (None, None) => anyhow::bail!("nothing to score; fix: give an encoder directory or --baseline"),
         };
+        if let Some(count) = scores.get(TRUNCATED).filter(|count| **count > 0.0) {
+            say(&format!("{count} sentences were longer than the encoder takes, and cut off"));
+        }
         self.print(&scores)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn sets(&self) -> anyhow::Result<Vec<PairSet>> {
+    fn sets(&self) -> Result<Vec<PairSet>> {
         self.data.load(&self.tasks)
     }
 
-    fn baseline(&self, name: BaselineName) -> anyhow::Result<Baseline> {
+    fn baseline(&self, name: BaselineName) -> Result<Baseline> {
         Ok(match name {
             BaselineName::CharacterJaccard => Baseline::CharacterJaccard,
             BaselineName::MeanRandomVectors => Baseline::MeanRandomVectors { seed: self.seed },
@@ -81,7 +138,7 @@ impl EvaluateCommand {
         })
     }
 
-    fn print(&self, scores: &Scores) -> anyhow::Result<()> {
+    fn print(&self, scores: &Scores) -> Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
             writeln!(out, "{}", serde_json::to_string_pretty(scores)?)?;

@@ -115,7 +115,7 @@ fn save_encoder(folder: &Path) -> SavedEncoder {
         projection_size: None,
     };
     let encoder = TextCnn::new(network, vocabulary.vocabulary_size(), Stream::from_seed(1)).unwrap();
-    let saved = SavedEncoder { encoder, vocabulary, max_tokens: 64, whitening: None };
+    let saved = SavedEncoder::new(encoder, vocabulary, 64);
     saved.save(&folder.join("encoder")).unwrap();
     saved
 }

@@ -161,8 +161,12 @@ fn read_source(
 /// Triplets as published, or made of labelled NLI pairs.
 fn triplets(source: &DataSource, name: &str, split: Split) -> Result<TripletSet> {
     match load_triplets(source, name, split) {
-        Err(DataError::WrongKind { .. }) => {
-            let set = load_nli(source, name, split)?;
+        Err(no_triplets @ DataError::WrongKind { .. }) => {
+            let set = match load_nli(source, name, split) {
+                // Neither: what was asked for is triplets.
+                Err(DataError::WrongKind { .. }) => return Err(no_triplets),
+                other => other?,
+            };
             let options = TripletOptions { per_premise: None, allow_missing_hard_negative: true };
             let rows = triplets_from_nli(&set.rows, options);
             let DataSet { name, split, files, origin, remarks, .. } = set;
@@ -199,11 +203,7 @@ fn compact(sentences: Vec<String>, examples: &mut [Example]) -> Vec<String> {
     const UNUSED: u32 = u32::MAX;
     let mut numbers = vec![UNUSED; sentences.len()];
     examples.iter().flat_map(Example::sentences).for_each(|sentence| numbers[sentence as usize] = 0);
-    let mut next = 0;
-    for number in numbers.iter_mut().filter(|number| **number != UNUSED) {
-        *number = next;
-        next += 1;
-    }
+    numbers.iter_mut().filter(|number| **number != UNUSED).zip(0..).for_each(|(number, next)| *number = next);
     examples.iter_mut().for_each(|example| *example = example.renumbered(|old| numbers[old as usize]));
     let kept = sentences.into_iter().zip(&numbers).filter(|(_, number)| **number != UNUSED);
     kept.map(|(sentence, _)| sentence).collect()

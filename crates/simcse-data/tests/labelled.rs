@@ -1,6 +1,10 @@
 //! Triplets and scored pairs over unique sentences.
 
-#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that fails may panic, one left out says so"
+)]
 
 use simcse_data::{
     CorpusConfig, DataSource, Example, ExampleCount, ExampleKind, HubOptions, LabelledCorpus, Split,

@@ -14,7 +14,7 @@ pub trait SentenceEncoder: Send + Sync {
 
     /// Embeddings `[rows, D]` of the rows of `batch`, not normalised.
     ///
-    /// In [`Mode::Evaluate`] the embedding of a row depends on that row alone. Fails when a token id lies
+    /// Without dropout the embedding of a row depends on that row alone. Fails when a token id lies
     /// outside the vocabulary.
     fn forward(&self, batch: &TokenBatch, mode: Mode) -> Result<Tensor>;
 
@@ -34,16 +34,25 @@ pub trait TokenEncoder: SentenceEncoder {
     fn masked_lm_logits(&self, tokens: &TokenBatch, positions: &[u32], mode: Mode) -> Result<Tensor>;
 }
 
-/// Whether dropout acts. Training without a stream of masks cannot be written.
+/// What an embedding is for. Training without a stream of masks cannot be written.
 #[derive(Debug, Clone, Copy)]
 pub enum Mode {
-    /// Dropout on, with the masks of this stream.
+    /// To learn from: dropout on, with the masks of this stream, and a graph for gradients.
     Train(DropoutStream),
-    /// Dropout off.
+    /// To be compared with embeddings of [`Mode::Train`]: layers that act in training only are there, dropout
+    /// is not. Whether there is a graph is up to the encoder.
+    TrainWithoutDropout,
+    /// To be used: neither dropout nor what else acts in training only. Whether there is a graph is up to the
+    /// encoder.
     Evaluate,
 }
 
 impl Mode {
+    /// Whether layers act that an encoder has in training only.
+    pub fn has_training_head(self) -> bool {
+        matches!(self, Self::Train(_) | Self::TrainWithoutDropout)
+    }
+
     /// The masks of one dropout site for a batch; `None` where dropout does not act.
     ///
     /// `site` names the place in the network and must be unique within the encoder.

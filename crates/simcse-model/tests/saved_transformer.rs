@@ -23,7 +23,7 @@ const SENTENCES: [&str; 4] = [
 /// Cuts the last sentence.
 const MAX_TOKENS: usize = 20;
 
-const POOLINGS: [(&str, Pooling); 7] = [
+const POOLINGS: [(&str, Pooling); 8] = [
     ("cls", Pooling::Cls),
     ("cls_tanh_in_training", Pooling::ClsTanhInTraining),
     ("cls_tanh", Pooling::ClsTanh),
@@ -31,6 +31,7 @@ const POOLINGS: [(&str, Pooling); 7] = [
     ("first_last_mean", Pooling::FirstLastMean),
     ("max", Pooling::Max),
     ("layer_mix", Pooling::LayerMix),
+    ("weighted_mean", Pooling::WeightedMean),
 ];
 
 /// bert-tiny-zh with a prefix and, for some, a whitening.
@@ -40,6 +41,10 @@ fn saved(pooling: Pooling) -> Option<SavedEncoder> {
     let encoder = Transformer::load(&folder, &options, Stream::from_seed(3)).unwrap();
     if let Some(weights) = encoder.parameters().get("head.layer_weights") {
         weights.set(&Tensor::new(&[0.5_f32, -0.25, 0.75], &Device::Cpu).unwrap()).unwrap();
+    }
+    if let Some(weights) = encoder.parameters().get("head.token_weights") {
+        let logarithms: Vec<f32> = (0..weights.elem_count()).map(|id| (id as f32).sin()).collect();
+        encoder.set_token_weights(&logarithms).unwrap();
     }
     if let Some(weight) = encoder.parameters().get("head.dense.weight") {
         // Outputs far from 0: whitening divides by their spread, and rounding with it.

@@ -85,6 +85,7 @@ fn poolings_are_what_they_say() {
         (Pooling::Cls, &(|layers: &[Rows], column| layers[2][0][column]) as &dyn Fn(&[Rows], usize) -> f64),
         (Pooling::ClsTanhInTraining, &|layers, column| layers[2][0][column]),
         (Pooling::Mean, &|layers, column| mean(&layers[2], column)),
+        (Pooling::WeightedMean, &|layers, column| mean(&layers[2], column)),
         (Pooling::FirstLastMean, &|layers, column| {
             (mean(&layers[1], column) + mean(&layers[2], column)) / 2.0
         }),
@@ -123,6 +124,28 @@ fn the_tanh_layer_acts_where_it_should() {
             values(if acts { &layer } else { &first }).iter().map(|v| f64::from(*v)).collect();
         assert_near(&got, &want, 1e-5, &format!("{pooling:?}"));
     }
+}
+
+#[test]
+fn token_weights_weigh_the_mean() {
+    let (golden, batch) = golden();
+    let encoder = load("bert", Pooling::WeightedMean);
+    let size = encoder.config().vocab_size;
+    let logarithms: Vec<f32> = (0..size).map(|id| 0.3 * id as f32 - 1.0).collect();
+    encoder.set_token_weights(&logarithms).unwrap();
+    let got = encoder.forward(&batch, Mode::Evaluate).unwrap().to_vec2::<f32>().unwrap();
+    for (sentence, got) in got.iter().enumerate() {
+        let rows = rows(&golden, "bert", sentence, 2);
+        let weights: Vec<f64> =
+            batch.row(sentence).iter().map(|id| f64::from(logarithms[*id as usize]).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        let column = |column: usize| {
+            rows.iter().zip(&weights).map(|(row, weight)| row[column] * weight).sum::<f64>() / total
+        };
+        assert_near(got, &(0..8).map(column).collect::<Vec<_>>(), 1e-5, &format!("sentence {sentence}"));
+    }
+    assert!(encoder.set_token_weights(&logarithms[1..]).is_err());
+    assert!(load("bert", Pooling::Mean).set_token_weights(&logarithms).is_err());
 }
 
 #[test]

@@ -8,8 +8,11 @@ const ROUND: f32 = 12_582_912.0;
 /// e^x to about 2 units in the last place; arguments below -87 give less than 2e-38.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    let x = x.clamp(-87.0, 88.0);
-    let whole = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    // Not `clamp`: its care for NaN costs more than the rest. A NaN comes through as a NaN.
+    let x = if x < -87.0 { -87.0 } else { x };
+    let x = if x > 88.0 { 88.0 } else { x };
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let whole = shifted - ROUND;
     // ln 2 in two parts, so that the rest keeps its last bits (Cody and Waite 1980).
     let rest = x - whole * 0.693_359_4 + whole * 2.121_944_4e-4;
     let series = 1.0
@@ -20,7 +23,8 @@ pub(crate) fn exp(x: f32) -> f32 {
                         + rest
                             * (0.166_666_65
                                 + rest * (0.041_665_795 + rest * (8.333_452e-3 + rest * 1.398_2e-3)))));
-    series * f32::from_bits(((whole as i32 + 127) as u32) << 23)
+    // The whole number stands in the low bits of `shifted`; moved into the exponent it is the power of two.
+    series * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
 /// Φ(x), the standard normal distribution function, and e^(-x²/2).

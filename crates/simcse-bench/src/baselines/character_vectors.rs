@@ -7,7 +7,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use simcse_model::vectors::TokenVectors;
 use simcse_random::Stream;
 
-use crate::embedder::Embedder;
+use crate::embedder::{Embedded, Embedder};
 
 /// Size of the random vectors: that of the given ones, so that only their content differs.
 const RANDOM_SIZE: usize = 300;
@@ -31,7 +31,7 @@ impl Embedder for MeanRandomVectors {
         RANDOM_SIZE
     }
 
-    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
+    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Embedded> {
         let mut drawn: BTreeMap<char, Vec<f32>> = BTreeMap::new();
         for character in sentences.iter().flat_map(|sentence| sentence.chars()) {
             drawn.entry(character).or_insert_with(|| {
@@ -39,7 +39,8 @@ impl Embedder for MeanRandomVectors {
                 StandardNormal.sample_iter(rng).take(RANDOM_SIZE).collect()
             });
         }
-        Ok(means(sentences, RANDOM_SIZE, |character| drawn.get(&character).map(Vec::as_slice)))
+        let embeddings = means(sentences, RANDOM_SIZE, |character| drawn.get(&character).map(Vec::as_slice));
+        Ok(Embedded { embeddings, truncated: 0 })
     }
 }
 
@@ -65,12 +66,13 @@ impl Embedder for MeanGivenVectors {
         self.vectors.size()
     }
 
-    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
+    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Embedded> {
         let lower = |character: char| character.to_lowercase().collect::<String>();
-        Ok(means(sentences, self.vectors.size(), |character| {
+        let embeddings = means(sentences, self.vectors.size(), |character| {
             let exact = self.vectors.get(character.encode_utf8(&mut [0; 4]));
             exact.or_else(|| self.vectors.get(&lower(character)))
-        }))
+        });
+        Ok(Embedded { embeddings, truncated: 0 })
     }
 }
 
@@ -103,9 +105,9 @@ mod tests {
     #[test]
     fn random_vectors_depend_on_seed_and_character_alone() {
         let embedder = MeanRandomVectors::new(1);
-        let alone = embedder.embed(&["花"]).unwrap();
-        assert_eq!(embedder.embed(&["x", " 花 "]).unwrap()[RANDOM_SIZE..], alone);
-        assert_ne!(MeanRandomVectors::new(2).embed(&["花"]).unwrap(), alone);
+        let alone = embedder.embed(&["花"]).unwrap().embeddings;
+        assert_eq!(embedder.embed(&["x", " 花 "]).unwrap().embeddings[RANDOM_SIZE..], alone);
+        assert_ne!(MeanRandomVectors::new(2).embed(&["花"]).unwrap().embeddings, alone);
         // 300 draws of a standard normal: mean 0 ± 5 / sqrt(300), mean square 1 ± 5 sqrt(2 / 300).
         let mean = alone.iter().sum::<f32>() / 300.0;
         let square = alone.iter().map(|value| value * value).sum::<f32>() / 300.0;
@@ -118,7 +120,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("vectors.txt");
         std::fs::write(&path, "a 1e20 0\nb -1e20 0\nc 1 1\n").unwrap();
-        let embeddings = MeanGivenVectors::load(&path).unwrap().embed(&["abc", "acb"]).unwrap();
+        let embeddings = MeanGivenVectors::load(&path).unwrap().embed(&["abc", "acb"]).unwrap().embeddings;
         let (first, second) = embeddings.split_at(2);
         assert_eq!(first, second);
         assert_eq!(crate::metrics::cosine(first, second), 1.0);
@@ -130,7 +132,7 @@ mod tests {
         let path = folder.path().join("vectors.txt");
         std::fs::write(&path, "花 1 2\n呗 3 -2\na 8 8\n").unwrap();
         let embedder = MeanGivenVectors::load(&path).unwrap();
-        let embeddings = embedder.embed(&["花 呗?", "花花呗", "?", "A"]).unwrap();
+        let embeddings = embedder.embed(&["花 呗?", "花花呗", "?", "A"]).unwrap().embeddings;
         let third = 1.0 / 3.0;
         let expected = [2.0, 0.0, 5.0 * third, 2.0 * third, 0.0, 0.0, 8.0, 8.0];
         assert!(

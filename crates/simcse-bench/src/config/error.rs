@@ -58,11 +58,13 @@ impl ConfigError {
         let kind = |section: &str| table.get(section)?.as_table()?.get("kind")?.as_str();
         let of_encoder = match kind("encoder") {
             Some("transformer") => inner_error::<TransformerSection>(table, "encoder"),
-            _ => inner_error::<TextCnnSection>(table, "encoder"),
+            Some("text_cnn") => inner_error::<TextCnnSection>(table, "encoder"),
+            _ => None,
         };
         let inner = of_encoder.or_else(|| match kind("loss") {
             Some("cosent") => inner_error::<CosentConfig>(table, "loss"),
-            _ => inner_error::<InfoNceConfig>(table, "loss"),
+            Some("info_nce") => inner_error::<InfoNceConfig>(table, "loss"),
+            _ => None,
         });
         let (message, mut key) = match inner {
             Some(inner) if error_parts(error).1.split('.').next() == inner.1.split('.').next() => inner,

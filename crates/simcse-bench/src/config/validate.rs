@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 
 use simcse_losses::LossConfig;
+use simcse_model::Pooling;
 
 use super::{
     ConfigError, DataConfig, EncoderConfig, EvaluationConfig, MaskedLanguageConfig, RunConfig, TrainingText,
@@ -15,6 +16,14 @@ fn check(holds: bool, key: &str, value: &dyn Debug, fix: &str) -> Result {
     match holds {
         true => Ok(()),
         false => Err(ConfigError::new(key, format!("{key} = {value:?} cannot be used; fix: {fix}"))),
+    }
+}
+
+/// Fails at a key or a section that is there and has no use in this configuration.
+fn refuse(is_there: bool, key: &str, why: &str, fix: &str) -> Result {
+    match is_there {
+        false => Ok(()),
+        true => Err(ConfigError::new(key, format!("{key}: {why}; fix: {fix}"))),
     }
 }
 
@@ -37,57 +46,98 @@ impl RunConfig {
     }
 
     fn encoder(&self) -> Result {
-        let vocabulary = &self.vocabulary;
         match &self.encoder {
             EncoderConfig::TextCnn(section) => {
-                let fix = "add the section [vocabulary]: a TextCNN has no tokenizer of its own";
-                check(vocabulary.is_some(), "vocabulary", vocabulary, fix)?;
+                if self.vocabulary.is_none() {
+                    let problem =
+                        "vocabulary: missing; fix: add the section: a TextCNN has no tokenizer of its own";
+                    // The section that asks for it is what stands in the file.
+                    return Err(ConfigError::new("encoder", problem));
+                }
+                let why = "a TextCNN predicts no tokens";
                 let fix = "leave the section out, or train a transformer";
-                check(self.masked_language.is_none(), "masked_language", &self.masked_language, fix)?;
+                refuse(self.masked_language.is_some(), "masked_language", why, fix)?;
                 Ok(section.network.validate()?)
             }
             EncoderConfig::Transformer(section) => {
-                let fix = "leave the section out: a transformer has the tokenizer of its checkpoint";
-                check(vocabulary.is_none(), "vocabulary", vocabulary, fix)?;
-                if let Some(MaskedLanguageConfig { weight, rate }) = &self.masked_language {
-                    check(*weight > 0.0, "masked_language.weight", weight, "give a number above 0")?;
-                    let fix = "give a share above 0 and below 1, such as 0.15";
-                    check(*rate > 0.0 && *rate < 1.0, "masked_language.rate", rate, fix)?;
-                }
-                transformer(section)
+                let why = "a transformer has the tokenizer of its checkpoint";
+                refuse(self.vocabulary.is_some(), "vocabulary", why, "leave the section out")?;
+                transformer(section)?;
+                self.masked_language.as_ref().map_or(Ok(()), masked_language)
             }
         }
     }
 
-    /// Views and triplets are for InfoNCE, scored pairs for CoSENT; augmentation makes views.
+    /// Views and triplets are for InfoNCE, scored pairs for CoSENT; augmentation and the queue are for views.
     fn loss_fits_text(&self) -> Result {
         let text = self.data.text().map(|(text, _)| text);
-        let (is_cosent, weight) = match &self.loss {
-            LossConfig::InfoNce(config) => (false, config.hard_negative_weight),
-            LossConfig::Cosent(_) => (true, None),
+        let is = |wanted| text == Some(wanted);
+        let (kind, of_pairs) = match &self.loss {
+            LossConfig::InfoNce(_) => ("info_nce", false),
+            LossConfig::Cosent(_) => ("cosent", true),
         };
         let fix = "use cosent for data.pairs, and info_nce for data.train and data.triplets";
-        check(is_cosent == (text == Some(TrainingText::Pairs)), "loss.kind", &text, fix)?;
-        let is_triplets = text == Some(TrainingText::Triplets);
-        let fix = "give it for data.triplets, and leave it out for everything else";
-        check(weight.is_some() == is_triplets, "loss.hard_negative_weight", &weight, fix)?;
-        let fix = "set everything in it to 0: only unlabelled sentences are augmented";
-        let is_views = text == Some(TrainingText::Sentences);
-        check(is_views || self.augmentation.is_off(), "augmentation", &self.augmentation, fix)
+        check(of_pairs == is(TrainingText::Pairs), "loss.kind", &kind, fix)?;
+        if let LossConfig::InfoNce(config) = &self.loss {
+            let (key, weight) = ("loss.hard_negative_weight", config.hard_negative_weight);
+            if weight.is_none() && is(TrainingText::Triplets) {
+                let fix = "add it for data.triplets; 1.0 weighs hard negatives like the others";
+                return Err(ConfigError::new(key, format!("{key}: missing; fix: {fix}")));
+            }
+            let why = "two views of a sentence have no hard negatives";
+            let fix = "take it out, or train on data.triplets";
+            refuse(weight.is_some() && is(TrainingText::Sentences), key, why, fix)?;
+            let fix = "take the section out, or train on data.train";
+            let has_queue = config.queue.is_some() && is(TrainingText::Triplets);
+            refuse(has_queue, "loss.queue", "triplets have their hard negatives and no momentum queue", fix)?;
+        }
+        let has_use = is(TrainingText::Sentences) || self.augmentation.is_off();
+        let fix = "set everything in it to 0, or train on data.train";
+        refuse(!has_use, "augmentation", "only unlabelled sentences are augmented", fix)
     }
 }
 
+fn masked_language(section: &MaskedLanguageConfig) -> Result {
+    let MaskedLanguageConfig { weight, rate } = section;
+    let is_factor = weight.is_finite() && *weight > 0.0;
+    check(is_factor, "masked_language.weight", weight, "give a number above 0, such as 0.1")?;
+    let fix = "give a share above 0 and below 1, such as 0.15";
+    check(*rate > 0.0 && *rate < 1.0, "masked_language.rate", rate, fix)
+}
+
 fn data(data: &DataConfig) -> Result {
-    let fix = "give sources under exactly one of data.train, data.triplets and data.pairs";
-    check(data.text().is_some(), "data.train", &data.train, fix)?;
+    one_kind_of_text(data)?;
     check(data.max_tokens > 0, "data.max_tokens", &data.max_tokens, "give 1 or more")?;
     check(data.limit != Some(0), "data.limit", &0, "give 1 or more; leave it out for all")
+}
+
+fn one_kind_of_text(data: &DataConfig) -> Result {
+    let kinds = [("data.train", &data.train), ("data.triplets", &data.triplets), ("data.pairs", &data.pairs)];
+    let given: Vec<&str> =
+        kinds.iter().filter(|(_, sources)| !sources.is_empty()).map(|(key, _)| *key).collect();
+    let fix = "give sources under exactly one of data.train, data.triplets and data.pairs";
+    match given[..] {
+        [_] => Ok(()),
+        [] => Err(ConfigError::new("data.train", format!("data: no training text; fix: {fix}"))),
+        [.., second] => refuse(true, second, &format!("{} are given at once", given.join(" and ")), fix),
+    }
 }
 
 fn transformer(section: &TransformerSection) -> Result {
     let fix = "name a folder, a model of the model folder, or owner/name on the hub";
     check(!section.checkpoint.trim().is_empty(), "encoder.checkpoint", &section.checkpoint, fix)?;
     check(section.layers != Some(0), "encoder.layers", &0, "give 1 or more; leave it out for all")?;
+    let smoothing = section.token_weight_smoothing;
+    let key = "encoder.token_weight_smoothing";
+    check(
+        smoothing.is_none_or(|value| value > 0.0),
+        key,
+        &smoothing,
+        "give a number above 0, such as 0.001",
+    )?;
+    let is_weighted = section.pooling == Pooling::WeightedMean;
+    let fix = "leave it out, or set encoder.pooling to \"weighted_mean\"";
+    check(smoothing.is_none() || is_weighted, key, &smoothing, fix)?;
     for (key, rate) in [
         ("encoder.hidden_dropout", section.hidden_dropout),
         ("encoder.attention_dropout", section.attention_dropout),

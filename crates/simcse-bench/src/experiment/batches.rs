@@ -1,7 +1,7 @@
 //! Which sentences form the batch of a step: views of sentences, triplets, scored pairs.
 
 use anyhow::Result;
-use simcse_data::{Augmenter, BatchSampler, Example, TokenBatch, TokenRow};
+use simcse_data::{Augmenter, BatchSampler, Example, LastBatch, TokenBatch, TokenRow};
 use simcse_random::Stream;
 use simcse_train::{BatchSource, StepBatch};
 
@@ -34,7 +34,7 @@ impl Order {
 pub struct DropoutViews {
     sequences: Vec<Vec<u32>>,
     order: Order,
-    augmenter: Option<Augmenter>,
+    augmenter: Option<SentenceAugmenter>,
     stream: Stream,
 }
 
@@ -43,7 +43,7 @@ impl DropoutViews {
     pub fn new(
         sequences: Vec<Vec<u32>>,
         sampler: BatchSampler,
-        augmenter: Option<Augmenter>,
+        augmenter: Option<SentenceAugmenter>,
         stream: Stream,
     ) -> Self {
         Self { sequences, order: Order::new(sampler), augmenter, stream: stream.named("augmentation") }
@@ -77,6 +77,29 @@ impl BatchSource for DropoutViews {
     }
 }
 
+/// Augments a sentence and leaves the encoder's prefix before it alone.
+pub struct SentenceAugmenter {
+    augmenter: Augmenter,
+    prefix: Vec<u32>,
+}
+
+impl SentenceAugmenter {
+    /// `prefix`: the token ids with which every sequence begins; of a sequence that does not (its first word
+    /// grew into the prefix) every token is augmented.
+    pub fn new(augmenter: Augmenter, prefix: Vec<u32>) -> Self {
+        Self { augmenter, prefix }
+    }
+
+    fn augment(&self, ids: &[u32], stream: Stream) -> Vec<u32> {
+        match ids.strip_prefix(self.prefix.as_slice()) {
+            Some(sentence) if !self.prefix.is_empty() => {
+                [self.prefix.as_slice(), &self.augmenter.augment(sentence, stream)].concat()
+            }
+            _ => self.augmenter.augment(ids, stream),
+        }
+    }
+}
+
 /// Batches of labelled examples: anchors, positives, hard negatives; or the two sides of scored pairs.
 pub struct LabelledBatches {
     sequences: Vec<Vec<u32>>,
@@ -90,14 +113,26 @@ impl LabelledBatches {
         Self { sequences, examples, order: Order::new(sampler) }
     }
 
-    /// For each example a number; those with equal numbers never share a batch. Here the first sentence, which
-    /// many NLI triplets have in common.
-    pub fn groups(examples: &[Example]) -> Vec<u32> {
-        let first = |example: &Example| match *example {
-            Example::Triplet { anchor, .. } => anchor,
-            Example::Pair { first, .. } => first,
+    /// Deals the examples into batches.
+    ///
+    /// Triplets of one anchor, of which NLI has many, never share a batch: their positives would be each
+    /// other's negatives. Pairs are only ranked, and so are dealt freely; those that do not fill a batch wait
+    /// for another epoch, because a small batch may have one gold score throughout, and nothing to rank.
+    ///
+    /// Fails as [`BatchSampler::new`].
+    pub fn sampler(examples: &[Example], batch_size: usize, stream: Stream) -> Result<BatchSampler> {
+        let anchor = |example: &Example| match *example {
+            Example::Triplet { anchor, .. } => Some(anchor),
+            Example::Pair { .. } => None,
         };
-        examples.iter().map(first).collect()
+        let anchors: Option<Vec<u32>> = examples.iter().map(anchor).collect();
+        Ok(match anchors {
+            Some(anchors) => BatchSampler::new(&anchors, batch_size, LastBatch::Keep, stream)?,
+            None => {
+                let last = if examples.len() < batch_size { LastBatch::Keep } else { LastBatch::Drop };
+                BatchSampler::unique(examples.len(), batch_size, last, stream)?
+            }
+        })
     }
 }
 
@@ -159,7 +194,42 @@ impl Sides {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use simcse_data::LastBatch;
+    use simcse_data::AugmentationConfig;
+
+    const CLS: u32 = 0;
+    const SEP: u32 = 1;
+
+    #[test]
+    fn an_augmented_sentence_keeps_its_prefix() {
+        let config = AugmentationConfig { full_shuffle: 1.0, crop: 0.5, ..AugmentationConfig::OFF };
+        let augmenter = Augmenter::new(config, &[CLS, SEP]).unwrap();
+        let augmenter = SentenceAugmenter::new(augmenter, vec![CLS, 20, 21]);
+        let mut orders = std::collections::BTreeSet::new();
+        for seed in 0..20 {
+            let found = augmenter.augment(&[CLS, 20, 21, 5, 6, 7, 8, SEP], Stream::from_seed(seed));
+            assert_eq!((&found[..3], found.last()), ([CLS, 20, 21].as_slice(), Some(&SEP)), "{found:?}");
+            assert!(found.len() == 6 && found[3..5].iter().all(|id| (5..9).contains(id)), "{found:?}");
+            orders.insert(found);
+        }
+        assert!(orders.len() > 5, "the sentence itself is augmented: {orders:?}");
+        let whole = augmenter.augment(&[CLS, 22, 5, 6, 7, SEP], Stream::from_seed(1));
+        assert_eq!((whole.len(), whole[0]), (4, CLS), "without the prefix all of it is the sentence");
+    }
+
+    #[test]
+    fn pairs_of_one_first_sentence_may_share_a_batch_and_a_rest_waits() {
+        let pair = |second| Example::Pair { first: 0, second, score: second as f32 };
+        let examples: Vec<Example> = (1..12).map(pair).collect();
+        let epoch = |size| {
+            let sampler = LabelledBatches::sampler(&examples, size, Stream::from_seed(1)).unwrap();
+            sampler.epoch(0).iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!((epoch(4), epoch(16)), (vec![4, 4], vec![11]));
+        let triplet = |positive| Example::Triplet { anchor: 0, positive, hard_negative: None };
+        let triplets: Vec<Example> = (1..12).map(triplet).collect();
+        let sampler = LabelledBatches::sampler(&triplets, 4, Stream::from_seed(1)).unwrap();
+        assert_eq!(sampler.batches_per_epoch(), 11, "triplets of one anchor never share a batch");
+    }
 
     #[test]
     fn a_batch_of_triplets_has_the_rows_that_the_loss_expects() {
@@ -168,8 +238,7 @@ mod tests {
             Example::Triplet { anchor: 0, positive: 1, hard_negative: None },
             Example::Triplet { anchor: 2, positive: 3, hard_negative: Some(4) },
         ];
-        let groups = LabelledBatches::groups(&examples);
-        let sampler = BatchSampler::new(&groups, 2, LastBatch::Keep, Stream::from_seed(1)).unwrap();
+        let sampler = LabelledBatches::sampler(&examples, 2, Stream::from_seed(1)).unwrap();
         let batch = LabelledBatches::new(sequences, examples, sampler).batch(0).unwrap();
         let place = batch.groups.iter().position(|group| *group == 2).unwrap();
         assert_eq!((batch.sentences, batch.tokens.rows()), (2, 5));

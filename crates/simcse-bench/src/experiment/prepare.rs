@@ -62,6 +62,7 @@ impl Prepared {
             tokenized.truncated,
             corpus.sentences.len()
         );
+        start.weigh_tokens(config, &tokenized)?;
         let vocabulary_size = start.encoder.tokenizer.vocabulary_size();
         remarks.push(format!("training text: {tokenized}; vocabulary of {vocabulary_size}"));
         Ok(Self { corpus, examples, start, tokenized, evaluation, selection, manifest, remarks })

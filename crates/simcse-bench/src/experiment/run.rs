@@ -15,13 +15,15 @@ use simcse_train::objective::{Cosent, Objective, TripletContrast, ViewContrast};
 use simcse_train::run_loop::Outcome as Trained;
 use simcse_train::{BatchSource, TrainError, Trainer, checkpoint};
 
-use super::batches::{DropoutViews, LabelledBatches};
+use super::batches::{DropoutViews, LabelledBatches, SentenceAugmenter};
 use super::follow::Follower;
 use super::one_line;
 use super::prepare::Prepared;
 use super::start::Start;
 use crate::config::{MaskedLanguageConfig, RunConfig, TrainingText, WhiteningConfig};
-use crate::record::{Outcome, RunIdentity, Status, Summary, config_sha256, files_sha256, finished_run};
+use crate::record::{
+    Outcome, RunIdentity, Status, Summary, config_sha256, files_sha256, finished_run, without_origins,
+};
 use crate::tasks::{evaluate, evaluation_hashes};
 
 /// Where a run reads and writes.
@@ -187,15 +189,17 @@ fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Bo
     let sequences = prepared.tokenized.sequences.clone();
     let (size, order) = (config.train.batch_size, stream.named("batches"));
     if let Some(examples) = &prepared.examples {
-        let groups = LabelledBatches::groups(examples);
-        let sampler = BatchSampler::new(&groups, size, LastBatch::Keep, order)?;
+        let sampler = LabelledBatches::sampler(examples, size, order)?;
         return Ok(Box::new(LabelledBatches::new(sequences, examples.clone(), sampler)));
     }
     let sampler = BatchSampler::unique(sequences.len(), size, LastBatch::Keep, order)?;
     let special_ids = prepared.start.encoder.tokenizer.special_ids();
     let augmenter = match config.augmentation.is_off() {
         true => None,
-        false => Some(Augmenter::new(config.augmentation, special_ids)?),
+        false => {
+            let augmenter = Augmenter::new(config.augmentation, special_ids)?;
+            Some(SentenceAugmenter::new(augmenter, prepared.start.prefix_ids()))
+        }
     };
     Ok(Box::new(DropoutViews::new(sequences, sampler, augmenter, stream)))
 }
@@ -217,7 +221,8 @@ fn identity(config: &RunConfig, prepared: &Prepared) -> RunIdentity {
 
 /// Hash of everything that a checkpoint must agree with.
 fn fingerprint(config: &RunConfig, data: &Value) -> Result<String> {
-    let text = format!("{}\n{}", config.to_toml()?, serde_json::to_string(data)?);
+    let data = without_origins(data.clone());
+    let text = format!("{}\n{}", config.to_toml()?, serde_json::to_string(&data)?);
     Ok(crate::record::sha256_hex(text.as_bytes()))
 }
 

@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
-use simcse_data::{
-    Corpus, FileRecord, ModelSource, PretrainedTokenizer, SentenceTokenizer as _, Tokenized, Vocabulary,
-};
+use simcse_data::{Corpus, FileRecord, SentenceTokenizer as _, Tokenized, Vocabulary};
 use simcse_model::embed::with_prefix;
 use simcse_model::vectors::TokenVectors;
-use simcse_model::{Encoder, SavedEncoder, SentenceEncoder as _, TextCnn, Transformer, TransformerOptions};
+use simcse_model::{Encoder, SavedEncoder, SentenceEncoder as _, TextCnn, Transformer};
 use simcse_random::Stream;
 
 use crate::config::{EncoderConfig, RunConfig, TextCnnSection, TransformerSection};
+use crate::pretrained::Pretrained;
 use crate::record::sha256_hex;
 
 /// An encoder that is not trained yet, and where it came from.
@@ -47,6 +46,35 @@ impl Start {
         self.encoder.tokenizer.encode_all(&sentences, self.encoder.max_tokens)
     }
 
+    /// Begins the weights of [`simcse_model::Pooling::WeightedMean`] with a / (a + frequency) where the
+    /// configuration gives a (Arora et al. 2017); the frequency of a token is its share of `text`.
+    pub fn weigh_tokens(&self, config: &RunConfig, text: &Tokenized) -> Result<()> {
+        let EncoderConfig::Transformer(TransformerSection {
+            token_weight_smoothing: Some(smoothing), ..
+        }) = &config.encoder
+        else {
+            return Ok(());
+        };
+        let encoder = self.transformer().context("token weights are for a transformer")?;
+        let mut counts = vec![0_u64; encoder.config().vocab_size];
+        text.sequences.iter().flatten().for_each(|id| counts[*id as usize] += 1);
+        let total = text.tokens() as f64;
+        let logarithm = |count: &u64| (smoothing / (smoothing + *count as f64 / total)).ln() as f32;
+        Ok(encoder.set_token_weights(&counts.iter().map(logarithm).collect::<Vec<f32>>())?)
+    }
+
+    /// The tokens that the encoder's prefix puts before those of a sentence; none without a prefix.
+    pub fn prefix_ids(&self) -> Vec<u32> {
+        let SavedEncoder { prefix, tokenizer, max_tokens, .. } = &self.encoder;
+        if prefix.is_empty() {
+            return Vec::new();
+        }
+        let mut ids = tokenizer.encode(prefix, *max_tokens).ids;
+        let end = ids.iter().rev().take_while(|id| tokenizer.special_ids().contains(id)).count();
+        ids.truncate(ids.len() - end);
+        ids
+    }
+
     /// The network as a transformer, for masked language modelling.
     pub fn transformer(&self) -> Option<&Transformer> {
         match &self.encoder.encoder {
@@ -61,24 +89,23 @@ fn initial(config: &RunConfig) -> Stream {
 }
 
 fn transformer(section: &TransformerSection, config: &RunConfig, model_dir: Option<&Path>) -> Result<Start> {
-    let source = ModelSource::new(model_dir.map(Path::to_path_buf))?;
-    let found = source.locate(&section.checkpoint, section.revision.as_deref())?;
-    let options = TransformerOptions {
-        layers: section.layers,
-        dropout: section.dropout(),
-        pooling: section.pooling,
-        masked_lm: config.masked_language.is_some(),
+    let (wanted, masked_lm) = (config.data.max_tokens, config.masked_language.is_some());
+    let loaded = Pretrained::load(section, masked_lm, Some(wanted), model_dir, initial(config))?;
+    loaded.check_length("data.max_tokens", wanted, &section.checkpoint)?;
+    let repeated = match config.augmentation.repetition {
+        0.0 => 0,
+        // See `Augmenter::augment`.
+        rate => ((wanted as f64 * rate) as usize).max(2),
     };
-    let network = Transformer::load(&found.folder, &options, initial(config))?;
-    let (wanted, most) = (config.data.max_tokens, network.config().max_tokens());
+    let longest = wanted + repeated;
     ensure!(
-        wanted <= most,
-        "data.max_tokens = {wanted}, but {} has positions for {most} tokens; fix: give {most} or less",
-        section.checkpoint
+        longest <= loaded.most_tokens,
+        "augmentation.repetition makes sentences of {wanted} tokens up to {longest} long, but {} has positions for \
+         {}; fix: lower data.max_tokens",
+        section.checkpoint,
+        loaded.most_tokens
     );
-    let tokenizer = PretrainedTokenizer::from_folder(&found.folder)?;
-    let prefix = section.prefix.clone().unwrap_or_default();
-    let encoder = SavedEncoder { prefix, ..SavedEncoder::new(network, tokenizer, wanted) };
+    let Pretrained { encoder, found, .. } = loaded;
     let record = json!({ "origin": found.origin, "revision": found.revision, "files": found.records });
     Ok(Start { encoder, files: found.records, record, record_name: "checkpoint" })
 }

@@ -1,6 +1,7 @@
 //! Hashes by which runs are compared.
 
 use anyhow::Context as _;
+use serde_json::Value;
 use simcse_data::{FileRecord, sha256_hex};
 
 /// Hash of a configuration without its top-level `seed`: runs that differ in the seed alone share it. Comments,
@@ -24,9 +25,33 @@ pub fn files_sha256<'a>(files: impl IntoIterator<Item = &'a FileRecord>) -> Stri
     sha256_hex(hashes.join("\n").as_bytes())
 }
 
+/// The content of `data.json` without the places where files were found. They do not make other data: what a
+/// run downloads when it begins lies in the cache when it goes on.
+pub(crate) fn without_origins(mut data: Value) -> Value {
+    match &mut data {
+        Value::Object(entries) => {
+            entries.shift_remove("origin");
+            entries.values_mut().for_each(|value| *value = without_origins(value.take()));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| *value = without_origins(value.take())),
+        _ => {}
+    }
+    data
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_files_were_found_does_not_count() {
+        let data = |origin: &str, hash: &str| {
+            let file = serde_json::json!({ "origin": { "kind": origin }, "sha256": hash });
+            without_origins(serde_json::json!({ "evaluation": [file], "origin": origin, "sample": false }))
+        };
+        assert_eq!(data("hub", "a"), data("cache", "a"));
+        assert_ne!(data("hub", "a"), data("hub", "b"));
+    }
 
     #[test]
     fn seed_comments_and_order_do_not_count_in_a_configuration() {

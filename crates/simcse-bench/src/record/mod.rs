@@ -17,6 +17,7 @@ mod run_directory;
 mod summary;
 
 pub use environment::Environment;
+pub(crate) use hash::without_origins;
 pub use hash::{config_sha256, files_sha256};
 pub use run_directory::{Outcome, RunDirectory, RunIdentity, finished_run};
 pub use simcse_data::sha256_hex;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::metrics_log::{MetricsLog, line, lines_until};
-use super::{Environment, SCHEMA_VERSION, Status, Summary, config_sha256, write_whole};
+use super::{Environment, SCHEMA_VERSION, Status, Summary, config_sha256, without_origins, write_whole};
 
 /// What a run is, known before it starts.
 #[derive(Debug, Clone, PartialEq)]
@@ -118,8 +118,11 @@ impl RunDirectory {
         let config_sha256 = config_sha256(config)?;
         let path = identity.directory(results);
         remove_if_there(&path.join("summary.json"))?;
-        // An encoder of an earlier run must not stand beside this one's record.
-        remove_if_there(&path.join("encoder/config.json"))?;
+        // An encoder of an earlier run must not stand beside this one's record: loaders begin with these.
+        for name in ["simcse.json", "modules.json", "config.json"] {
+            remove_if_there(&path.join("encoder").join(name))?;
+        }
+        remove_unfinished_files(&path)?;
         write_whole(&path.join("config.toml"), config.as_bytes())?;
         write_json(&path.join("env.json"), &Environment::gather(&identity.precision, identity.seed))?;
         write_json(&path.join("data.json"), data)?;
@@ -150,13 +153,14 @@ impl RunDirectory {
             );
         }
         let begun_with: Option<Value> = serde_json::from_str(&read_text(&path.join("data.json"))?).ok();
-        if begun_with.as_ref() != Some(data) {
+        if begun_with.map(without_origins) != Some(without_origins(data.clone())) {
             bail!("{}: begun with other data; fix: start afresh", path.join("data.json").display());
         }
         let log_path = path.join("metrics.jsonl");
         let kept =
             lines_until(&read_text(&log_path)?, step).with_context(|| log_path.display().to_string())?;
         remove_if_there(&path.join("summary.json"))?;
+        remove_unfinished_files(&path)?;
         write_json(&path.join("env.json"), &Environment::gather(&identity.precision, identity.seed))?;
         let log = MetricsLog::open(&log_path, &kept)?;
         Ok(Self { path, identity, config_sha256, log, begun: Instant::now() })
@@ -233,6 +237,20 @@ fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 fn read_text(path: &Path) -> anyhow::Result<String> {
     let problem = || format!("{}: cannot be read; fix: start the run afresh", path.display());
     std::fs::read_to_string(path).with_context(problem)
+}
+
+/// Removes the temporary files of a run that was killed while it wrote a file.
+fn remove_unfinished_files(path: &Path) -> anyhow::Result<()> {
+    for folder in [path.to_owned(), path.join("encoder")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            // The names that `tempfile` gives.
+            let is_temporary = entry.file_name().to_string_lossy().starts_with(".tmp");
+            if is_temporary && entry.path().is_file() {
+                remove_if_there(&entry.path())?;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> anyhow::Result<()> {

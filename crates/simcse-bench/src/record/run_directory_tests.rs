@@ -47,6 +47,40 @@ fn a_run_is_written_as_it_goes() {
 }
 
 #[test]
+fn what_a_killed_run_did_not_finish_is_removed() {
+    let results = tempfile::tempdir().unwrap();
+    let begin = || RunDirectory::create(results.path(), identity(), CONFIG, &json!({})).unwrap();
+    let leave = |path: &Path| {
+        std::fs::create_dir_all(path.join("encoder")).unwrap();
+        std::fs::write(path.join(".tmpAbCdEf"), "half a checkpoint").unwrap();
+        std::fs::write(path.join("encoder/.tmpGhIjKl"), "half an encoder").unwrap();
+        std::fs::write(path.join("checkpoint.safetensors"), "whole").unwrap();
+    };
+    let is_clean = |path: &Path| {
+        assert!(path.join("checkpoint.safetensors").exists());
+        !path.join(".tmpAbCdEf").exists() && !path.join("encoder/.tmpGhIjKl").exists()
+    };
+    let path = begin().path().to_owned();
+    leave(&path);
+    RunDirectory::resume(results.path(), identity(), CONFIG, &json!({}), 0).unwrap();
+    assert!(is_clean(&path));
+    leave(&path);
+    begin();
+    assert!(is_clean(&path));
+}
+
+#[test]
+fn a_run_goes_on_where_its_files_were_found_elsewhere() {
+    let results = tempfile::tempdir().unwrap();
+    let data =
+        |kind: &str, hash: &str| json!({ "checkpoint": { "origin": { "kind": kind }, "sha256": hash } });
+    RunDirectory::create(results.path(), identity(), CONFIG, &data("hub", "a")).unwrap();
+    RunDirectory::resume(results.path(), identity(), CONFIG, &data("cache", "a"), 0).unwrap();
+    let error = RunDirectory::resume(results.path(), identity(), CONFIG, &data("hub", "b"), 0).unwrap_err();
+    assert!(error.to_string().contains("begun with other data"), "{error}");
+}
+
+#[test]
 fn a_run_begun_afresh_has_no_old_end() {
     let results = tempfile::tempdir().unwrap();
     RunDirectory::create(results.path(), identity(), CONFIG, &json!({}))

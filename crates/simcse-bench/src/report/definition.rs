@@ -196,26 +196,27 @@ impl Definitions {
 }
 
 impl TableDefinition {
-    /// A table of whatever these runs are: Spearman on every task that one was scored on.
+    /// A table of whatever these runs are: Spearman on every task that one was scored on, over all pairs
+    /// together where a task has subsets.
     pub(super) fn of_runs(runs: &[LoadedRun]) -> Self {
-        let scored = |task: &str| {
-            let names = ["dev", "test"].map(|split| format!("{task}/{split}/spearman"));
-            runs.iter().any(|run| names.iter().any(|name| run.summary.metrics.contains_key(name)))
-        };
-        let mut others: Vec<&str> = runs
-            .iter()
-            .flat_map(|run| run.summary.metrics.keys())
-            .filter(|name| name.ends_with("/spearman"))
-            .filter_map(|name| name.split_once('/').map(|(task, _)| task))
-            .filter(|task| !CHINESE_TASKS.contains(task))
+        let names = || runs.iter().flat_map(|run| run.summary.metrics.keys());
+        let mut scored: Vec<(&str, &str)> = names()
+            .filter_map(|name| {
+                let (task, rest) = name.split_once('/')?;
+                let (_, metric) = rest.split_once('/')?;
+                ["spearman", "spearman_all"].contains(&metric).then_some((task, metric))
+            })
             .collect();
-        others.sort_unstable();
-        others.dedup();
-        let tasks = CHINESE_TASKS.into_iter().filter(|task| scored(task)).chain(others);
-        let column = |task: &str| ColumnDefinition {
+        // The Chinese tasks in their usual order, then the others by name.
+        let place = |task: &str| {
+            CHINESE_TASKS.iter().position(|chinese| *chinese == task).unwrap_or(CHINESE_TASKS.len())
+        };
+        scored.sort_unstable_by_key(|(task, metric)| (place(task), *task, *metric));
+        scored.dedup_by_key(|(task, _)| *task);
+        let column = |(task, metric): (&str, &str)| ColumnDefinition {
             label: task.to_owned(),
             task: task.to_owned(),
-            metric: spearman(),
+            metric: metric.to_owned(),
             best: Best::None,
             scale: hundred(),
             decimals: one(),
@@ -229,7 +230,7 @@ impl TableDefinition {
             baselines: Vec::new(),
             published: Vec::new(),
             average: false,
-            columns: tasks.map(column).collect(),
+            columns: scored.into_iter().map(column).collect(),
         }
     }
 }

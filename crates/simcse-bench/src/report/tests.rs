@@ -149,6 +149,21 @@ fn a_terminal_table_shows_the_sample_marked() {
     assert!(!text.contains("dev split"), "nothing was scored on dev: {text}");
 }
 
+/// SentEval's sets have subsets, and Spearman over all of their pairs by another name.
+#[test]
+fn a_terminal_table_shows_tasks_with_subsets() {
+    let english = changed(run("a", 1, 0.5), |summary| {
+        for (name, value) in [("sts12/test/spearman_all", 0.61), ("sts12/test/spearman_mean", 0.72)] {
+            summary.metrics.insert(name.to_owned(), value);
+        }
+        summary.metrics.insert("evaluation_truncated".to_owned(), 3.0);
+    });
+    let text = terminal_table(&[english.summary]).unwrap();
+    let shown = ["lcqmc", "50.0", "sts12", "61.0"].iter().all(|part| text.contains(part));
+    assert!(shown && !text.contains("72.0") && !text.contains("truncated"), "{text}");
+    assert!(text.find("lcqmc") < text.find("sts12"), "{text}");
+}
+
 #[test]
 fn stale_files_are_found_and_mended() {
     let root = tempfile::tempdir().unwrap();

@@ -18,6 +18,9 @@ pub type Scores = BTreeMap<String, f64>;
 /// set this many sentences are drawn, the same ones for every encoder.
 const UNIFORMITY_SENTENCES: usize = 2_000;
 
+/// The metric that counts sentences which the encoder saw in part only.
+pub const TRUNCATED: &str = "evaluation_truncated";
+
 /// Gold scores above this make a positive pair for alignment on a graded scale (SimCSE, section 3).
 const GRADED_POSITIVE: f32 = 4.0;
 
@@ -31,7 +34,8 @@ const GRADED_POSITIVE: f32 = 4.0;
 /// * sets with subsets: `sts12/test/spearman_all` (concatenated, one Spearman), `…/spearman_mean`,
 ///   `…/spearman_wmean` (weighted by size) in place of `spearman`;
 /// * over the splits given of one data set: `lcqmc/all/spearman_weighted = sum n_i rho_i / sum n_i`, and its
-///   ceiling.
+///   ceiling;
+/// * `evaluation_truncated`: how many of the unique sentences of all sets the encoder cut off at its limit.
 ///
 /// # Errors
 /// When the embedder fails, or a correlation is not defined (all scores equal).
@@ -41,6 +45,7 @@ pub fn evaluate(embedder: &dyn Embedder, sets: &[PairSet]) -> anyhow::Result<Sco
     for set in sets {
         add_geometry(&embedded, set, &mut scores)?;
     }
+    scores.insert(TRUNCATED.to_owned(), embedded.truncated() as f64);
     Ok(scores)
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the evaluation, with embeddings that can be reckoned by hand.
 
 use super::*;
+use crate::embedder::Embedded;
 use simcse_data::{Origin, Split, Subset};
 
 /// A set whose sentences are numbers; `rows` are first, second, gold.
@@ -35,13 +36,13 @@ impl Embedder for Angle {
         2
     }
 
-    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
+    fn embed(&self, sentences: &[&str]) -> anyhow::Result<Embedded> {
         let angles = sentences.iter().map(|sentence| sentence.parse::<f32>().map(f32::to_radians));
-        angles
-            .map(|angle| angle.map(|a| [a.cos(), a.sin()]))
-            .collect::<Result<Vec<_>, _>>()
-            .map(|v| v.concat())
-            .map_err(Into::into)
+        let rows: Vec<[f32; 2]> =
+            angles.map(|angle| angle.map(|a| [a.cos(), a.sin()])).collect::<Result<_, _>>()?;
+        // A protractor that ends at 85.
+        let truncated = sentences.iter().filter(|sentence| **sentence > "85").count();
+        Ok(Embedded { embeddings: rows.concat(), truncated })
     }
 }
 
@@ -70,7 +71,7 @@ fn binary_pairs_have_every_metric() {
     close(&scores, "lcqmc/test/alignment", 0.24914780386881397);
     close(&scores, "lcqmc/test/uniformity", -1.0064999984454985);
     close(&scores, "lcqmc/all/spearman_weighted", 0.4472135954999579);
-    assert_eq!(scores.len(), 10, "{scores:?}");
+    assert_eq!(scores.len(), 11, "{scores:?}");
 }
 
 #[test]
@@ -108,6 +109,12 @@ fn selection_and_report_agree() {
 }
 
 #[test]
+fn sentences_that_were_cut_are_counted_once() {
+    let sets = [set("lcqmc", Split::Dev, &BINARY, &[]), set("lcqmc", Split::Test, &BINARY, &[])];
+    assert_eq!(evaluate(&Angle, &sets).unwrap()[TRUNCATED], 1.0, "90 alone, which stands in both");
+}
+
+#[test]
 fn a_scorer_that_leaves_pairs_out_is_refused() {
     struct Short;
     impl PairScorer for Short {
@@ -126,8 +133,8 @@ fn a_collapsed_encoder_is_an_error_and_not_zero() {
         fn embedding_size(&self) -> usize {
             1
         }
-        fn embed(&self, sentences: &[&str]) -> anyhow::Result<Vec<f32>> {
-            Ok(vec![1.0; sentences.len()])
+        fn embed(&self, sentences: &[&str]) -> anyhow::Result<Embedded> {
+            Ok(Embedded { embeddings: vec![1.0; sentences.len()], truncated: 0 })
         }
     }
     let error = format!("{:#}", evaluate(&Collapsed, &[set("bq", Split::Test, &BINARY, &[])]).unwrap_err());

@@ -7,6 +7,6 @@ mod evaluate;
 mod scorer;
 mod sets;
 
-pub use evaluate::{Scores, dev_spearman, evaluate, evaluate_scorer};
+pub use evaluate::{Scores, TRUNCATED, dev_spearman, evaluate, evaluate_scorer};
 pub use scorer::{CosineScorer, PairScorer};
 pub use sets::{CHINESE_TASKS, TaskSets, evaluation_hashes, load_task_sets};

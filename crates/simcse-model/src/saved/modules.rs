@@ -103,6 +103,9 @@ fn modules(saved: &SavedEncoder, encoder: &Transformer) -> Result<Vec<Module>> {
             tensors: vec![("layer_weights".to_owned(), shares)],
         });
     }
+    if pooling == Pooling::WeightedMean {
+        modules.push(word_weights(saved, encoder)?);
+    }
     modules.push(Module { class: "Pooling", config: pooling_config(pooling, size), tensors: Vec::new() });
     if pooling == Pooling::ClsTanh {
         let weight = parameter(encoder, "head.dense.weight")?;
@@ -119,11 +122,27 @@ fn modules(saved: &SavedEncoder, encoder: &Transformer) -> Result<Vec<Module>> {
     Ok(modules)
 }
 
+/// The weight of each token by its text. The vocabulary is listed by id: the module counts on that order.
+fn word_weights(saved: &SavedEncoder, encoder: &Transformer) -> Result<Module> {
+    let logarithms = parameter(encoder, "head.token_weights")?.to_vec1::<f32>()?;
+    let token = |id: usize| match &saved.tokenizer {
+        Tokenizer::Pretrained(tokenizer) => tokenizer.token(id as u32),
+        Tokenizer::Vocabulary(_) => None,
+    };
+    // A row of the table without a token has a name that no text gives.
+    let names: Vec<String> =
+        (0..logarithms.len()).map(|id| token(id).unwrap_or_else(|| format!("[no token {id}]"))).collect();
+    let weights: serde_json::Map<String, Value> =
+        names.iter().zip(&logarithms).map(|(name, weight)| (name.clone(), weight.exp().into())).collect();
+    let config = json!({ "vocab": names, "word_weights": weights, "unknown_word_weight": 1.0 });
+    Ok(Module { class: "WordWeights", config, tensors: Vec::new() })
+}
+
 fn pooling_config(pooling: Pooling, size: usize) -> Value {
     let (is_cls, is_max) = match pooling {
         Pooling::Cls | Pooling::ClsTanhInTraining | Pooling::ClsTanh => (true, false),
         Pooling::Max => (false, true),
-        Pooling::Mean | Pooling::FirstLastMean | Pooling::LayerMix => (false, false),
+        Pooling::Mean | Pooling::FirstLastMean | Pooling::LayerMix | Pooling::WeightedMean => (false, false),
     };
     json!({
         "word_embedding_dimension": size,

@@ -61,8 +61,8 @@ impl TransformerOptions {
 }
 
 /// A transformer encoder with its parameters, named as in `transformers` without the prefix of a model
-/// class, beside `head.dense.weight` `[H, H]`, `head.dense.bias` `[H]` and `head.layer_weights` `[L + 1]` of
-/// the poolings that learn.
+/// class, beside `head.dense.weight` `[H, H]`, `head.dense.bias` `[H]`, `head.layer_weights` `[L + 1]` and
+/// `head.token_weights` `[V]` of the poolings that learn.
 #[derive(Debug)]
 pub struct Transformer {
     config: TransformerConfig,
@@ -87,10 +87,9 @@ fn build_parts(
     options: &TransformerOptions,
     parameters: &mut Parameters<'_>,
 ) -> CandleResult<Parts> {
-    let (hidden_size, layers) = (config.hidden_size, config.num_hidden_layers);
     Ok(Parts {
         network: Network::build(config, parameters)?,
-        head: Head::build(options.pooling, hidden_size, layers, parameters)?,
+        head: Head::build(options.pooling, config, parameters)?,
         masked_lm: options.masked_lm.then(|| MaskedLmHead::build(config, parameters)).transpose()?,
     })
 }
@@ -152,6 +151,17 @@ impl Transformer {
         &self.options
     }
 
+    /// Sets the logarithms of the token weights `[V]` of [`Pooling::WeightedMean`].
+    ///
+    /// Fails with another pooling and where the number of weights is not that of the vocabulary.
+    pub fn set_token_weights(&self, logarithms: &[f32]) -> Result<()> {
+        let Some(weights) = self.parameters.get("head.token_weights") else {
+            let (value, problem) = (format!("{:?}", self.options.pooling), "has no token weights".to_owned());
+            return Err(ModelError::Config { key: "pooling", value, problem });
+        };
+        Ok(weights.set(&Tensor::new(logarithms, &candle_core::Device::Cpu)?)?)
+    }
+
     /// Token states `[T, H]`: of the embedding layer, then of each layer.
     ///
     /// Fails as [`SentenceEncoder::forward`].
@@ -167,7 +177,7 @@ impl Transformer {
     fn parts(&self, mode: Mode) -> &Parts {
         match mode {
             Mode::Train(_) => &self.trained,
-            Mode::Evaluate => &self.detached,
+            Mode::TrainWithoutDropout | Mode::Evaluate => &self.detached,
         }
     }
 
@@ -191,11 +201,11 @@ impl SentenceEncoder for Transformer {
         let mut reduced = Vec::new();
         parts.network.run(&self.config, &pass, |layer, states| {
             if pooling.uses(layer, layers) {
-                reduced.push(simcse_ops::pooling::pool(states, &pass.segments, pooling.reduction())?);
+                reduced.push(parts.head.reduce(states, &pass)?);
             }
             Ok(())
         })?;
-        parts.head.apply(&reduced, matches!(mode, Mode::Train(_)))
+        parts.head.apply(&reduced, mode.has_training_head())
     }
 
     fn parameters(&self) -> &ParameterSet {

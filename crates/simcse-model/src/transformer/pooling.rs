@@ -2,10 +2,12 @@
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
+use simcse_ops::embedding::embedding;
 use simcse_ops::linear::{Activation, linear};
-use simcse_ops::pooling::Reduction;
+use simcse_ops::pooling::{Reduction, pool};
 
-use super::network::{Initial, Linear, Parameters};
+use super::config::TransformerConfig;
+use super::network::{Initial, Linear, Parameters, Pass};
 
 /// How a sentence's token states become its embedding.
 ///
@@ -35,6 +37,11 @@ pub enum Pooling {
     /// the embedding layer; w is trained and begins with zeros. After Peters et al. 2018 (ELMo), equation 1
     /// without γ, which a cosine does not see.
     LayerMix,
+    /// The mean of the last states weighted by token: Σ exp(w[id]) · state / Σ exp(w[id]), with one trained
+    /// number for each token of the vocabulary. At zeros it is [`Pooling::Mean`]; begun with
+    /// ln(a / (a + frequency)) it is the weighted average of Arora et al. 2017 ("A Simple but Tough-to-Beat
+    /// Baseline for Sentence Embeddings", algorithm 1, line 2) over contextual states.
+    WeightedMean,
 }
 
 impl Pooling {
@@ -51,7 +58,7 @@ impl Pooling {
     pub(super) fn reduction(self) -> Reduction {
         match self {
             Self::Cls | Self::ClsTanhInTraining | Self::ClsTanh => Reduction::First,
-            Self::Mean | Self::FirstLastMean | Self::LayerMix => Reduction::Mean,
+            Self::Mean | Self::FirstLastMean | Self::LayerMix | Self::WeightedMean => Reduction::Mean,
             Self::Max => Reduction::Max,
         }
     }
@@ -65,16 +72,18 @@ pub(super) struct Head {
     dense: Option<Linear>,
     /// `[L + 1]`.
     layer_weights: Option<Tensor>,
+    /// Logarithms, `[V]`.
+    token_weights: Option<Tensor>,
 }
 
 impl Head {
     pub(super) fn build(
         pooling: Pooling,
-        hidden_size: usize,
-        layers: usize,
+        config: &TransformerConfig,
         parameters: &mut Parameters<'_>,
     ) -> Result<Self> {
-        let mut head = Self { pooling, dense: None, layer_weights: None };
+        let (hidden_size, layers) = (config.hidden_size, config.num_hidden_layers);
+        let mut head = Self { pooling, dense: None, layer_weights: None, token_weights: None };
         match pooling {
             Pooling::ClsTanh | Pooling::ClsTanhInTraining => {
                 head.dense = Some(Linear::build("head.dense", hidden_size, hidden_size, parameters)?);
@@ -82,9 +91,24 @@ impl Head {
             Pooling::LayerMix => {
                 head.layer_weights = Some(parameters("head.layer_weights", &[layers + 1], Initial::Zeros)?);
             }
+            Pooling::WeightedMean => {
+                let name = "head.token_weights";
+                head.token_weights = Some(parameters(name, &[config.vocab_size], Initial::Zeros)?);
+            }
             _ => {}
         }
         Ok(head)
+    }
+
+    /// One vector for each sentence from the states of one layer, `[T, H]` → `[S, H]`.
+    pub(super) fn reduce(&self, states: &Tensor, pass: &Pass<'_>) -> Result<Tensor> {
+        let segments = &pass.segments;
+        let Some(weights) = &self.token_weights else {
+            return pool(states, segments, self.pooling.reduction());
+        };
+        let weights = embedding(&weights.unsqueeze(1)?, pass.batch.ids(), segments, None)?.exp()?; // [T, 1]
+        let sums = pool(&states.broadcast_mul(&weights)?, segments, Reduction::Mean)?;
+        sums.broadcast_div(&pool(&weights, segments, Reduction::Mean)?)
     }
 
     /// Embeddings `[S, H]` from the reduced states `[S, H]` of the layers in use, first layer first.

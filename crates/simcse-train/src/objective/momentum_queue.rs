@@ -36,7 +36,8 @@ impl MomentumQueue {
     }
 
     /// Moves the momentum encoder, θ_m ← m·θ_m + (1 - m)·θ, and puts its embeddings of `positives` into the
-    /// queue, made with dropout off.
+    /// queue, made with dropout off and, like those of the anchors that they are compared with, by the head of
+    /// training.
     pub(super) fn update(&mut self, encoder: &dyn SentenceEncoder, positives: &TokenBatch) -> Result<()> {
         let share = (1.0 - self.config.momentum) as f32;
         let pairs = self.encoder.parameters().iter().zip(encoder.parameters().iter());
@@ -44,7 +45,8 @@ impl MomentumQueue {
             // In this form equal values stay equal to the last bit.
             update(slow, parameter, |slow, parameter| slow + share * (parameter - slow))?;
         }
-        let newest = embed_in_pieces(self.encoder.as_ref(), positives, ROWS_OF_A_PIECE, Mode::Evaluate)?;
+        let mode = Mode::TrainWithoutDropout;
+        let newest = embed_in_pieces(self.encoder.as_ref(), positives, ROWS_OF_A_PIECE, mode)?;
         let all = match &self.embeddings {
             Some(older) => Tensor::cat(&[older, &newest], 0)?,
             None => newest,

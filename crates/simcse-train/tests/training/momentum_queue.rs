@@ -3,7 +3,12 @@
 use candle_core::Tensor;
 use simcse_data::TokenBatch;
 use simcse_losses::{Negatives, QueueConfig, RowGroups, info_nce_with};
-use simcse_model::{Mode, SentenceEncoder, TextCnn};
+use simcse_model::transformer::{Architecture, HiddenActivation};
+use simcse_model::{
+    DropoutRates, DropoutStream, Mode, Pooling, SentenceEncoder, TextCnn, Transformer, TransformerConfig,
+    TransformerOptions,
+};
+use simcse_random::Stream;
 use simcse_train::objective::{Objective, ViewContrast};
 use simcse_train::{BatchSource as _, StepBatch};
 
@@ -114,4 +119,47 @@ fn the_loss_sees_the_queue_as_negatives() {
     // A guess among 6, and among 6 and the 6 of the queue.
     let chance = |step: &simcse_train::objective::StepLoss| step.diagnostics.unwrap().chance_loss.unwrap();
     assert!((chance(&empty) - 6.0_f64.ln()).abs() < 1e-9 && (chance(&found) - 12.0_f64.ln()).abs() < 1e-9);
+}
+
+/// A transformer whose tanh layer acts in training only.
+fn transformer(dropout: DropoutRates) -> Transformer {
+    let config = TransformerConfig {
+        architecture: Architecture::Bert,
+        vocab_size: 50,
+        embedding_size: 8,
+        hidden_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        intermediate_size: 12,
+        hidden_act: HiddenActivation::Gelu,
+        max_position_embeddings: 12,
+        type_vocab_size: 1,
+        layer_norm_eps: 1e-12,
+        pad_token_id: 0,
+    };
+    let pooling = Pooling::ClsTanhInTraining;
+    let options = TransformerOptions { layers: None, dropout, pooling, masked_lm: false };
+    Transformer::new(config, &options, Stream::from_seed(4)).unwrap()
+}
+
+/// Anchors go through the tanh layer, so what they are compared with must, too. Training at rate 0 is the
+/// same without the mode that the queue uses.
+#[test]
+fn the_queue_lies_in_the_space_of_the_anchors() {
+    let encoder = transformer(DropoutRates::new(0.3, 0.3));
+    let mut objective = ViewContrast::new(info_nce_config(&queued()), &encoder).unwrap();
+    let batch = batch(3);
+    objective.after_step(&encoder, &batch).unwrap();
+    let found = state(&objective, "queue");
+
+    let positives = batch.tokens.slice(batch.positives()).unwrap();
+    let embed = |mode: Mode| values(&transformer(DropoutRates::NONE).forward(&positives, mode).unwrap());
+    let distance = |wanted: Vec<f32>| {
+        assert_eq!(found.len(), wanted.len());
+        found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+    };
+    let of_training = distance(embed(Mode::Train(DropoutStream::new(Stream::from_seed(1), 0))));
+    assert!(of_training < 1e-6, "{of_training:e}");
+    let of_use = distance(embed(Mode::Evaluate));
+    assert!(of_use > 1e-2, "the test does not see the tanh layer: {of_use:e}");
 }
