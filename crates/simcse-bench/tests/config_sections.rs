@@ -201,6 +201,12 @@ fn values_of_a_transformer() {
         ("pooling = \"cls\"", "pooling = \"cls\"\nlayers = 0", "encoder.layers = 0"),
         ("hidden_dropout = 0.1", "hidden_dropout = 1.0", "encoder.hidden_dropout = 1.0"),
         ("attention_dropout = 0.1", "attention_dropout = -0.1", "encoder.attention_dropout = -0.1"),
+        ("max_tokens = 64", "max_tokens = 64\ntrain_max_tokens = 65", "data.train_max_tokens = 65"),
+        (
+            "pooling = \"cls\"",
+            "pooling = \"cls\"\ntoken_weight_smoothing = 0.01",
+            "encoder.token_weight_smoothing = 0.01",
+        ),
         ("pooling = \"cls\"", "pooling = \"cls\"\nlayer = 6", "encoder.layer: unknown field `layer`"),
     ] {
         refused(&with(&[(old, new)], ""), new.lines().last().unwrap(), key, "");

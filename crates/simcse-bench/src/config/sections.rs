@@ -21,6 +21,10 @@ pub struct DataConfig {
     pub transductive: bool,
     /// Tokens of a sentence beyond this number are cut off, and counted.
     pub max_tokens: usize,
+    /// Training sentences are cut here, on purpose, where the encoder itself takes `max_tokens` (SimCSE trains on
+    /// 32 tokens and cuts nothing at test time); left out: at `max_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_max_tokens: Option<usize>,
     /// At most this many sentences or labelled examples, a seeded choice; left out: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,

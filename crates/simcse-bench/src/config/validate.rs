@@ -108,6 +108,10 @@ fn masked_language(section: &MaskedLanguageConfig) -> Result {
 fn data(data: &DataConfig) -> Result {
     one_kind_of_text(data)?;
     check(data.max_tokens > 0, "data.max_tokens", &data.max_tokens, "give 1 or more")?;
+    if let Some(cut) = data.train_max_tokens {
+        let fix = "give 1 or more and at most data.max_tokens";
+        check((1..=data.max_tokens).contains(&cut), "data.train_max_tokens", &cut, fix)?;
+    }
     check(data.limit != Some(0), "data.limit", &0, "give 1 or more; leave it out for all")
 }
 
@@ -127,17 +131,13 @@ fn transformer(section: &TransformerSection) -> Result {
     let fix = "name a folder, a model of the model folder, or owner/name on the hub";
     check(!section.checkpoint.trim().is_empty(), "encoder.checkpoint", &section.checkpoint, fix)?;
     check(section.layers != Some(0), "encoder.layers", &0, "give 1 or more; leave it out for all")?;
-    let smoothing = section.token_weight_smoothing;
-    let key = "encoder.token_weight_smoothing";
-    check(
-        smoothing.is_none_or(|value| value > 0.0),
-        key,
-        &smoothing,
-        "give a number above 0, such as 0.001",
-    )?;
-    let is_weighted = section.pooling == Pooling::WeightedMean;
-    let fix = "leave it out, or set encoder.pooling to \"weighted_mean\"";
-    check(smoothing.is_none() || is_weighted, key, &smoothing, fix)?;
+    if let Some(smoothing) = section.token_weight_smoothing {
+        let key = "encoder.token_weight_smoothing";
+        let fix = "give a number above 0, such as 0.001";
+        check(smoothing > 0.0 && smoothing.is_finite(), key, &smoothing, fix)?;
+        let fix = "leave it out, or set encoder.pooling to \"weighted_mean\"";
+        check(section.pooling == Pooling::WeightedMean, key, &smoothing, fix)?;
+    }
     for (key, rate) in [
         ("encoder.hidden_dropout", section.hidden_dropout),
         ("encoder.attention_dropout", section.attention_dropout),

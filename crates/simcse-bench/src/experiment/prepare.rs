@@ -12,7 +12,7 @@ use simcse_data::{
 use simcse_random::Stream;
 
 use super::start::Start;
-use crate::config::{RunConfig, TrainingText};
+use crate::config::{DataConfig, RunConfig, TrainingText};
 use crate::tasks::load_task_sets;
 
 /// Splits on which a finished run is scored. Train splits are training text, and partial or absent in most copies.
@@ -54,11 +54,13 @@ impl Prepared {
         let (corpus, examples) = load_text(config, source, &names, &evaluation)?;
         let manifest = DataManifest::new(&corpus, &evaluation);
         let start = Start::new(config, &corpus, model_dir, !manifest.sample)?;
-        let tokenized = start.tokenize(&corpus.as_strs());
+        let DataConfig { max_tokens, train_max_tokens, .. } = config.data;
+        let tokenized = start.tokenize(&corpus.as_strs(), train_max_tokens.unwrap_or(max_tokens));
+        // What is cut on purpose is only counted.
         ensure!(
-            tokenized.truncated * 10 <= corpus.sentences.len(),
-            "data.max_tokens = {} cuts {} of {} sentences; fix: raise it, or leave long texts out",
-            config.data.max_tokens,
+            train_max_tokens.is_some() || tokenized.truncated * 10 <= corpus.sentences.len(),
+            "data.max_tokens = {max_tokens} cuts {} of {} sentences; fix: raise it, leave long texts out, or set \
+             data.train_max_tokens if that is meant",
             tokenized.truncated,
             corpus.sentences.len()
         );

@@ -39,11 +39,11 @@ impl Start {
         }
     }
 
-    /// Sentences as the encoder sees them: its prefix, its tokenizer, its limit.
-    pub fn tokenize(&self, sentences: &[&str]) -> Tokenized {
+    /// Sentences as the encoder sees them, prefix and special tokens included, cut at `max_tokens`.
+    pub fn tokenize(&self, sentences: &[&str], max_tokens: usize) -> Tokenized {
         let prefixed = with_prefix(&self.encoder.prefix, sentences);
         let sentences: Vec<&str> = prefixed.iter().map(AsRef::as_ref).collect();
-        self.encoder.tokenizer.encode_all(&sentences, self.encoder.max_tokens)
+        self.encoder.tokenizer.encode_all(&sentences, max_tokens)
     }
 
     /// Begins the weights of [`simcse_model::Pooling::WeightedMean`] with a / (a + frequency) where the

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use simcse_bench::tasks::evaluate;
 use simcse_data::{DataSource, HubOptions, Split, load_pairs};
-use simcse_model::{Encoder, SavedEncoder};
+use simcse_model::{Encoder, SavedEncoder, SentenceEncoder as _};
 
 use crate::common::transformer::{CHECKPOINT, FILES, POSITIONS, write_checkpoint};
 use crate::common::{EVERYTHING, World};
@@ -91,4 +91,33 @@ fn sentences_that_are_cut_are_counted_in_the_record() {
     world.write("data/LCQMC/test.txt", format!("{long}\t天\t0\n你\t你吗\t1\n喝\t{long}\t0\n").as_bytes());
     world.finish("out", &[]);
     assert_eq!(world.summary("out")["metrics"]["evaluation_truncated"], 1.0);
+}
+
+#[test]
+fn training_sentences_may_be_cut_where_those_of_the_test_are_not() {
+    let world = World::new();
+    world.finish("out", &["--set", "data.train_max_tokens=4"]);
+    let data = world.json("out", "data.json");
+    let (tokens, sentences) = (&data["tokenized"]["tokens"], &data["corpus"]["unique_sentences"]);
+    assert!(tokens.as_u64().unwrap() <= 4 * sentences.as_u64().unwrap(), "{tokens} tokens");
+    assert!(data["tokenized"]["truncated"].as_u64().unwrap() > 0);
+    assert_eq!(world.summary("out")["metrics"]["evaluation_truncated"], 0.0);
+}
+
+/// Frequent tokens begin with a smaller weight, and the weights are trained and saved.
+#[test]
+fn token_weights_begin_with_the_frequencies_of_the_text() {
+    let world = World::new();
+    let weighted = ["--set", "encoder.pooling=weighted_mean", "--set", "encoder.token_weight_smoothing=0.01"];
+    world.finish("out", &[&weighted[..], &["--set", "train.steps=0"]].concat());
+    let folder = world.path(&format!("out/{}/encoder", crate::common::RUN));
+    let Encoder::Transformer(network) = SavedEncoder::load(&folder).unwrap().encoder else {
+        panic!("no transformer")
+    };
+    let weights: Vec<f32> =
+        network.parameters().get("head.token_weights").unwrap().as_tensor().to_vec1().unwrap();
+    // `[CLS]` stands in every sentence, `[MASK]` in none.
+    let (frequent, never) = (weights[2], weights[4]);
+    assert!(frequent < -1.0 && never == 0.0, "{frequent}, {never}");
+    world.finish("trained", &weighted);
 }
