@@ -11,8 +11,8 @@ use simcse_bench::stats::{SampleSummary, paired_t_test};
 
 /// p below which a difference is claimed (METHODOLOGY.md).
 const CLAIMED: f64 = 0.05;
-/// The experiment whose single runs have no seed.
-const BASELINES: &str = "baselines";
+/// The seed of a configuration in which nothing is random: its single run stands for any seed.
+const NO_SEED: u64 = 0;
 
 /// Compare two configurations on every metric that both have: mean difference, 95 % interval, paired t-test
 /// over their common seeds
@@ -20,7 +20,8 @@ const BASELINES: &str = "baselines";
 pub(crate) struct CompareCommand {
     /// EXPERIMENT/CONFIG, as the folders under results/runs are named without the seed
     first: String,
-    /// EXPERIMENT/CONFIG to compare with; one without seeds (character-jaccard) counts as a fixed value
+    /// EXPERIMENT/CONFIG to compare with; one with the single seed 0 (a raw encoder,
+    /// character-jaccard) counts as a fixed value
     second: String,
     /// Compare the metrics whose names end so
     #[arg(long, value_name = "SUFFIX", default_value = "test/spearman")]
@@ -70,9 +71,9 @@ fn select<'a>(all: &'a [Summary], name: &str) -> Result<Vec<&'a Summary>> {
     Ok(runs)
 }
 
-/// Values of both at each common seed; a baseline without seeds stands against every seed of `first`.
+/// Values of both at each common seed; a single run with [`NO_SEED`] stands against every seed of `first`.
 fn pair(first: &[&Summary], second: &[&Summary], name: &str) -> Vec<(f64, f64)> {
-    let fixed = second.first().filter(|run| second.len() == 1 && run.experiment == BASELINES);
+    let fixed = second.first().filter(|run| second.len() == 1 && run.seed == NO_SEED);
     let partner = |seed| fixed.or_else(|| second.iter().find(|run| run.seed == seed));
     let values = |run: &&Summary| Some((*run.metrics.get(name)?, *partner(run.seed)?.metrics.get(name)?));
     first.iter().filter_map(values).collect()

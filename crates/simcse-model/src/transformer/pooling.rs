@@ -37,7 +37,7 @@ pub enum Pooling {
     /// the embedding layer; w is trained and begins with zeros. After Peters et al. 2018 (ELMo), equation 1
     /// without γ, which a cosine does not see.
     LayerMix,
-    /// The mean of the last states weighted by token: Σ exp(w[id]) · state / Σ exp(w[id]), with one trained
+    /// The mean of the last states weighted by token: `Σ exp(w[id]) · state / Σ exp(w[id])`, with one trained
     /// number for each token of the vocabulary. At zeros it is [`Pooling::Mean`]; begun with
     /// ln(a / (a + frequency)) it is the weighted average of Arora et al. 2017 ("A Simple but Tough-to-Beat
     /// Baseline for Sentence Embeddings", algorithm 1, line 2) over contextual states.
