@@ -2,7 +2,6 @@
 
 use crate::error::{DataError, Result};
 use crate::load::{DataSet, PairSet, load_sentences};
-use crate::rows::Split;
 use crate::shuffle::below;
 use crate::source::{DataSource, FileRecord, Origin};
 use crate::source_name::SourceName;
@@ -155,10 +154,8 @@ pub(crate) struct Builder {
 
 impl Builder {
     fn read(&mut self, source: &DataSource, name: &SourceName) -> Result<()> {
-        let set = match name {
-            SourceName::Named { name, split } => load_sentences(source, name, *split)?,
-            SourceName::File(path) => load_sentences(source, path, Split::Train)?,
-        };
+        let (place, split) = name.place();
+        let set = load_sentences(source, place, split)?;
         let count = SourceCount::new(name, &set, set.rows.len());
         self.add(count, set.rows.into_iter().map(Some));
         Ok(())

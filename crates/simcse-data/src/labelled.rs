@@ -136,10 +136,7 @@ fn read_source(
     kind: ExampleKind,
     builder: &mut Builder,
 ) -> Result<(usize, Vec<Example>)> {
-    let (place, split) = match name {
-        SourceName::Named { name, split } => (name, *split),
-        SourceName::File(path) => (path, Split::Train),
-    };
+    let (place, split) = name.place();
     match kind {
         ExampleKind::Triplets => {
             let set = triplets(source, place, split)?;

@@ -55,7 +55,7 @@ pub use load::{
 };
 pub use manifest::{DataManifest, EvaluationRecord, LengthBin, Overlap, length_histogram, overlap};
 pub use masking::{MaskedTokens, TokenMasker};
-pub use model_source::{ModelFiles, ModelSource};
+pub use model_source::{ModelFiles, ModelSource, weight_files};
 pub use nli::{TripletOptions, triplets_from_nli};
 pub use pretrained::PretrainedTokenizer;
 pub use rows::{NliLabel, NliPair, ScoredPair, Split, Triplet};

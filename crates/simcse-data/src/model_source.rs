@@ -1,7 +1,7 @@
 //! Where pretrained encoders are looked for, and which of their files are wanted.
 
 use crate::error::{DataError, Result};
-use crate::hub::{Hub, HubOptions, Kind, Listing, Repository, sha256_of_file};
+use crate::hub::{Hub, HubOptions, Kind, Listing, Repository};
 use crate::source::{FileRecord, Origin};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -171,12 +171,33 @@ impl Parts {
     }
 }
 
+/// The files that hold the weights of the model in `folder`: one file, or an index and the shards that it names.
+/// Of several forms the same one is taken as by [`ModelSource::locate`]. Shards may be missing.
+///
+/// # Errors
+/// [`DataError::Missing`] if there are no weights; [`DataError::Io`] or [`DataError::Format`] if an index cannot
+/// be read, or names no file of its folder.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let weights = weights_among(|name| folder.join(name).is_file()).ok_or_else(|| DataError::Missing {
+        what: format!("weights ({})", WEIGHTS.join(", ")),
+        looked_in: vec![folder.display().to_string()],
+        fix: "name the folder of a model".to_owned(),
+    })?;
+    let weights = folder.join(weights);
+    let shards = shards(&weights)?;
+    Ok([weights].into_iter().chain(shards.iter().map(|name| folder.join(name))).collect())
+}
+
+fn weights_among(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    WEIGHTS.into_iter().find(|name| has(name))
+}
+
 /// The wanted among the files that a place has; or what it lacks.
 fn parts(has: impl Fn(&str) -> bool) -> std::result::Result<Parts, String> {
     if !has(CONFIG) {
         return Err(CONFIG.to_owned());
     }
-    let Some(weights) = WEIGHTS.into_iter().find(|name| has(name)) else {
+    let Some(weights) = weights_among(&has) else {
         return Err(format!("weights ({})", WEIGHTS.join(", ")));
     };
     let others = TOKENIZERS.into_iter().chain(OTHERS).filter(|name| has(name)).collect();
@@ -200,7 +221,7 @@ fn shards(weights: &Path) -> Result<BTreeSet<String>> {
     let index: ShardIndex = serde_json::from_slice(&bytes)
         .map_err(|error| DataError::format(&file, error.line(), error.to_string(), fix))?;
     let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    match names.iter().find(|name| name.contains(['/', '\\']) || *name == "..") {
+    match names.iter().find(|name| name.contains(['/', '\\']) || name.starts_with('.')) {
         Some(name) => {
             Err(DataError::format(&file, 1, format!("shard {name:?} is outside of the folder"), fix))
         }
@@ -230,7 +251,7 @@ fn in_folder(name: &str, folder: PathBuf, origin: Origin) -> Result<ModelFiles> 
     if let Some(shard) = shards.iter().find(|name| !has(name)) {
         return Err(missing(&format!("{shard} (named by {})", parts.weights)));
     }
-    let record = |name: &String| record(&folder.join(name), name.clone());
+    let record = |name: &String| FileRecord::of_file(&folder.join(name), name.clone(), 0);
     let records = parts.names(shards).iter().map(record).collect::<Result<_>>()?;
     Ok(ModelFiles { folder, origin, revision: None, records })
 }
@@ -245,16 +266,11 @@ fn from_hub(
     let mut records = Vec::new();
     for name in names {
         let path = folder.join(&name);
-        let record = record(&path, format!("hub:{}/{name}@{commit}", repository.id))?;
+        let record = FileRecord::of_file(&path, format!("hub:{}/{name}@{commit}", repository.id), 0)?;
         check_named_hash(&path, &record)?;
         records.push(record);
     }
     Ok(ModelFiles { folder, origin, revision: Some(commit), records })
-}
-
-fn record(path: &Path, name: String) -> Result<FileRecord> {
-    let (sha256, bytes) = sha256_of_file(path)?;
-    Ok(FileRecord { path: name, sha256, bytes, rows: 0 })
 }
 
 /// The cache names large files by their SHA-256, so damage since the download shows.

@@ -2,7 +2,7 @@
 
 use crate::catalog::{self, CatalogEntry, FileEntry, SplitEntry};
 use crate::error::{DataError, Result};
-use crate::hub::{Hub, HubFiles, HubOptions, select, user_cache_dir};
+use crate::hub::{Hub, HubFiles, HubOptions, select, sha256_of_file, user_cache_dir};
 use crate::load::SAMPLE;
 use crate::rows::Split;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,17 @@ pub struct FileRecord {
     pub bytes: u64,
     /// Usable rows; 0 for a file of a model.
     pub rows: usize,
+}
+
+impl FileRecord {
+    /// The record of the file at `path` under the name that records give it.
+    ///
+    /// # Errors
+    /// [`DataError::Io`] if the file cannot be read.
+    pub fn of_file(path: &Path, name: String, rows: usize) -> Result<Self> {
+        let (sha256, bytes) = sha256_of_file(path)?;
+        Ok(Self { path: name, sha256, bytes, rows })
+    }
 }
 
 /// A copy of a split that was found.

@@ -45,6 +45,14 @@ impl SourceName {
             }),
         }
     }
+
+    /// What the loaders call it: data set or path, and the split; a file is training text.
+    pub fn place(&self) -> (&str, Split) {
+        match self {
+            Self::Named { name, split } => (name, *split),
+            Self::File(path) => (path, Split::Train),
+        }
+    }
 }
 
 impl fmt::Display for SourceName {

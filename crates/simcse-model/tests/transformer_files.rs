@@ -122,7 +122,7 @@ fn shards_are_put_together_and_a_lost_one_is_named() {
     let index = json!({"metadata": {"total_size": 1}, "weight_map": map}).to_string();
     std::fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
     assert_holds(&load(folder.path(), &options()).unwrap(), &weights, "shards");
-    assert_eq!(simcse_model::transformer::weight_files(folder.path()).unwrap().len(), 3);
+    assert_eq!(simcse_data::weight_files(folder.path()).unwrap().len(), 3);
     std::fs::remove_file(folder.path().join(names[1])).unwrap();
     let error = load(folder.path(), &options()).unwrap_err();
     assert!(error.contains(names[1]) && error.contains("fix:"), "{error}");

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use serde_json::json;
 use simcse_data::{DataSource, FileRecord, Origin, PairSet, Split};
 
 use super::{CharacterJaccard, MeanGivenVectors, MeanRandomVectors};
-use crate::record::{Outcome, RunDirectory, RunIdentity, Summary, files_sha256, sha256_hex};
+use crate::record::{Outcome, RunDirectory, RunIdentity, Summary, files_sha256};
 use crate::tasks::{CHINESE_TASKS, Scores, evaluate, evaluate_scorer, evaluation_hashes, load_task_sets};
 
 /// Name of the experiment that baselines are recorded under.
@@ -61,10 +60,8 @@ impl Baseline {
         let Self::MeanCharacterVectors { path } = self else {
             return Ok(Vec::new());
         };
-        let bytes = std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (sha256, rows) = (sha256_hex(&bytes), 0);
-        Ok(vec![FileRecord { path: name, sha256, bytes: bytes.len() as u64, rows }])
+        Ok(vec![FileRecord::of_file(path, name, 0)?])
     }
 }
 

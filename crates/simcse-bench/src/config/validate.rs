@@ -9,6 +9,7 @@ use super::{
     ConfigError, DataConfig, EncoderConfig, EvaluationConfig, MaskedLanguageConfig, RunConfig, TrainingText,
     TransformerSection, WhiteningConfig,
 };
+use crate::record::{RUN_NAME, is_run_name};
 
 type Result = std::result::Result<(), ConfigError>;
 
@@ -30,12 +31,8 @@ fn refuse(is_there: bool, key: &str, why: &str, fix: &str) -> Result {
 impl RunConfig {
     /// Fails on a value out of range and on sections that contradict each other; the message names the key.
     pub fn validate(&self) -> Result {
-        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-        let plain =
-            |text: &str| text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(allowed);
-        let letters = "use lower-case letters, digits, `-`, `_` and `.`";
-        check(plain(&self.experiment), "experiment", &self.experiment, letters)?;
-        check(plain(&self.name), "name", &self.name, letters)?;
+        check(is_run_name(&self.experiment), "experiment", &self.experiment, RUN_NAME)?;
+        check(is_run_name(&self.name), "name", &self.name, RUN_NAME)?;
         data(&self.data)?;
         evaluation(&self.evaluation)?;
         self.encoder()?;

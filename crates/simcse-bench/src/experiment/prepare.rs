@@ -164,10 +164,7 @@ fn resolve_names(config: &RunConfig, source: &DataSource, remarks: &mut Vec<Stri
 
 /// Why a source cannot be had; `None` if it can. What is not on this machine is downloaded.
 fn find(source: &DataSource, name: &SourceName) -> Result<Option<String>> {
-    let (place, split) = match name {
-        SourceName::Named { name, split } => (name, *split),
-        SourceName::File(path) => (path, Split::Train),
-    };
+    let (place, split) = name.place();
     if source.has(place, split)? {
         return Ok(None);
     }

@@ -12,7 +12,6 @@ use simcse_random::Stream;
 
 use crate::config::{EncoderConfig, RunConfig, TextCnnSection, TransformerSection};
 use crate::pretrained::Pretrained;
-use crate::record::sha256_hex;
 
 /// An encoder that is not trained yet, and where it came from.
 #[derive(Debug)]
@@ -166,10 +165,8 @@ fn load_vectors(
     let vectors = TokenVectors::load(&path)?;
     let mut records = Vec::new();
     for file in TokenVectors::files(&path)? {
-        let bytes = std::fs::read(&file).with_context(|| file.display().to_string())?;
         let shown = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let (sha256, size) = (sha256_hex(&bytes), bytes.len() as u64);
-        records.push(FileRecord { path: shown, sha256, bytes: size, rows: vectors.len() });
+        records.push(FileRecord::of_file(&file, shown, vectors.len())?);
     }
     Ok(Some((vectors, records)))
 }

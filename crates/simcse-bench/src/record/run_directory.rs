@@ -46,12 +46,19 @@ impl RunIdentity {
     /// Names become folders: no separators, nothing hidden, nothing that a file system folds.
     fn check(&self) -> anyhow::Result<()> {
         for name in [&self.experiment, &self.config] {
-            let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
-            let plain = name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed);
-            ensure!(plain, "run name {name:?}; fix: use lower-case letters, digits, `-`, `_` and `.`");
+            ensure!(is_run_name(name), "run name {name:?}; fix: {RUN_NAME}");
         }
         Ok(())
     }
+}
+
+/// How to mend what is no [`is_run_name`].
+pub(crate) const RUN_NAME: &str = "use lower-case letters, digits, `-`, `_` and `.`";
+
+/// Whether an experiment or a configuration may have this name.
+pub(crate) fn is_run_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(allowed)
 }
 
 /// How a run ended and what it reached.

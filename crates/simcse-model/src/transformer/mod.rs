@@ -31,7 +31,6 @@ use simcse_random::Stream;
 pub use config::{Architecture, HiddenActivation, TransformerConfig};
 pub use dropout::DropoutRates;
 pub use pooling::Pooling;
-pub use weights::weight_files;
 
 use crate::initial::normal;
 use crate::{Mode, ModelError, ParameterSet, Result, SentenceEncoder, TokenEncoder};

@@ -1,54 +1,15 @@
 //! Named weights of a published model, whatever file they stand in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::pickle::PthTensors;
 use candle_core::safetensors::BufferedSafetensors;
 use candle_core::{DType, Device, Tensor};
+use simcse_data::weight_files;
 
 use super::names::canonical;
 use crate::{ModelError, Result};
-
-/// The files that may hold a model's weights; the first that is there counts.
-const CANDIDATES: [&str; 4] = [
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-];
-
-/// The files that hold the weights of the model in `folder`: one file, or an index and its shards. For the
-/// record of a run. Fails when there is none, or the index cannot be read.
-pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let found = CANDIDATES.iter().map(|name| folder.join(name)).find(|path| path.is_file());
-    let first = found.ok_or_else(|| {
-        let names = CANDIDATES.join(", ");
-        ModelError::file(folder, format!("none of {names} is there; fix: name the folder of a model"))
-    })?;
-    if first.extension().is_none_or(|extension| extension != "json") {
-        return Ok(vec![first]);
-    }
-    let shards = shards(&first)?;
-    Ok([first].into_iter().chain(shards.into_iter().map(|name| folder.join(name))).collect())
-}
-
-/// The names of the files in an index, each once.
-fn shards(index: &Path) -> Result<BTreeSet<String>> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let text = std::fs::read_to_string(index).map_err(|error| ModelError::file(index, error))?;
-    let index_of: Index = serde_json::from_str(&text).map_err(|error| {
-        ModelError::file(index, format!("{error}; fix: copy the model's folder again, whole"))
-    })?;
-    let names: BTreeSet<String> = index_of.weight_map.into_values().collect();
-    match names.iter().find(|name| Path::new(name).components().count() != 1 || name.starts_with('.')) {
-        Some(name) => Err(ModelError::file(index, format!("{name:?} is no name of a file beside it"))),
-        None => Ok(names),
-    }
-}
 
 /// Weights as float32, by canonical name. `wanted` says which ones are worth the memory; of the others only
 /// the names are kept.
