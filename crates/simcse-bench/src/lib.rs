@@ -5,6 +5,7 @@
 //! | [`config`] | one TOML file is one experiment |
 //! | [`experiment`] | from a configuration file to recorded runs |
 //! | [`embedder`] | the only door into evaluation: sentences in, embeddings out |
+//! | [`embedding_cache`] | embeddings of untrained encoders kept on disk |
 //! | [`pretrained`] | published checkpoints as encoders, to train or to score as they are |
 //! | [`metrics`] | Spearman and its ceiling, Pearson, AUC, accuracy, alignment and uniformity of pairs |
 //! | [`tasks`] | data sets scored to named metrics (`lcqmc/test/spearman`) |
@@ -16,6 +17,7 @@
 pub mod baselines;
 pub mod config;
 pub mod embedder;
+pub mod embedding_cache;
 pub mod experiment;
 pub mod metrics;
 pub mod pretrained;

@@ -2,6 +2,7 @@
 
 use crate::error::{DataError, Result};
 use crate::shuffle::{below, shuffle, unit};
+use crate::tokenize::{CharacterPieces, SentenceTokenizer};
 use serde::{Deserialize, Serialize};
 use simcse_random::{ChaCha8Rng, Stream};
 
@@ -9,6 +10,11 @@ use simcse_random::{ChaCha8Rng, Stream};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AugmentationConfig {
+    /// Probability with which each token of several characters is written as those characters, so that words and
+    /// their characters are views of each other: subword regularisation (Kudo 2018; BPE-dropout, Provilkov et al.
+    /// 2020) down to characters. In `[0, 1]`; needs [`Augmenter::for_tokenizer`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub character_split: f64,
     /// Share of the tokens that a crop cuts off, at both ends together, rounded down. In `[0, 1)`.
     pub crop: f64,
     /// Share of the tokens that one contiguous span takes out, rounded down. In `[0, 1)`.
@@ -27,6 +33,7 @@ pub struct AugmentationConfig {
 impl AugmentationConfig {
     /// No augmentation at all.
     pub const OFF: Self = Self {
+        character_split: 0.0,
         crop: 0.0,
         span_deletion: 0.0,
         deletion: 0.0,
@@ -57,11 +64,23 @@ impl AugmentationConfig {
                 return Err(out_of_range(key, value, "[0, 1)"));
             }
         }
-        if !(0.0..=1.0).contains(&self.full_shuffle) {
-            return Err(out_of_range("augmentation.full_shuffle", self.full_shuffle, "[0, 1]"));
+        let at_most_one = [
+            ("augmentation.character_split", self.character_split),
+            ("augmentation.full_shuffle", self.full_shuffle),
+        ];
+        for (key, value) in at_most_one {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(out_of_range(key, value, "[0, 1]"));
+            }
         }
         Ok(())
     }
+}
+
+/// Configurations that were written before the key was there keep their text, and so their hash.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 fn out_of_range(key: &'static str, value: f64, range: &str) -> DataError {
@@ -77,16 +96,51 @@ fn out_of_range(key: &'static str, value: f64, range: &str) -> DataError {
 pub struct Augmenter {
     config: AugmentationConfig,
     special_ids: Vec<u32>,
+    /// Tokens of several characters, and their characters.
+    characters: CharacterPieces,
+    /// Splitting stops before a sentence has more tokens than this.
+    most_tokens: usize,
 }
 
 impl Augmenter {
     /// Leading and trailing tokens of `special_ids` (`[CLS]`, `[SEP]`) are never touched.
     ///
     /// # Errors
-    /// As [`AugmentationConfig::validate`].
+    /// As [`AugmentationConfig::validate`]; and if tokens are to be split, of which nothing is known here.
     pub fn new(config: AugmentationConfig, special_ids: &[u32]) -> Result<Self> {
+        Self::with_characters(config, special_ids, CharacterPieces::new(), usize::MAX)
+    }
+
+    /// As [`Augmenter::new`], for sentences of this tokenizer. Splitting into characters stops before a sentence
+    /// has more than `most_tokens` tokens: what the encoder reads.
+    ///
+    /// # Errors
+    /// As [`AugmentationConfig::validate`]; and if tokens are to be split and all of them are single characters.
+    pub fn for_tokenizer(
+        config: AugmentationConfig,
+        tokenizer: &dyn SentenceTokenizer,
+        most_tokens: usize,
+    ) -> Result<Self> {
+        let split = config.character_split > 0.0;
+        let characters = if split { tokenizer.character_pieces() } else { CharacterPieces::new() };
+        Self::with_characters(config, tokenizer.special_ids(), characters, most_tokens)
+    }
+
+    fn with_characters(
+        config: AugmentationConfig,
+        special_ids: &[u32],
+        characters: CharacterPieces,
+        most_tokens: usize,
+    ) -> Result<Self> {
         config.validate()?;
-        Ok(Self { config, special_ids: special_ids.to_vec() })
+        if config.character_split > 0.0 && characters.is_empty() {
+            return Err(DataError::Config {
+                key: "augmentation.character_split",
+                problem: "no token of this vocabulary can be written as several characters".to_owned(),
+                fix: "set it to 0, or use a vocabulary of words or pieces".to_owned(),
+            });
+        }
+        Ok(Self { config, special_ids: special_ids.to_vec(), characters, most_tokens })
     }
 
     /// The augmented sequence, a function of `ids` and `stream` alone; make the stream from seed, step, view
@@ -108,6 +162,9 @@ impl Augmenter {
         // Each augmentation has its own stream: turning one on leaves the draws of the others alone.
         let rng = |name| stream.named(name).rng();
         let config = &self.config;
+        if config.character_split > 0.0 {
+            ids = self.split(&ids, &mut rng("character_split"));
+        }
         if config.crop > 0.0 {
             ids = crop(&ids, config.crop, &mut rng("crop"));
         }
@@ -129,6 +186,23 @@ impl Augmenter {
             shuffle(&mut ids, &mut generator);
         }
         ids
+    }
+
+    fn split(&self, ids: &[u32], rng: &mut ChaCha8Rng) -> Vec<u32> {
+        let mut room = self.most_tokens.saturating_sub(ids.len());
+        let mut pieces = Vec::with_capacity(2 * ids.len());
+        for id in ids {
+            // Drawn for every token, so that a draw does not depend on the vocabulary.
+            let chosen = unit(rng) < self.config.character_split;
+            match self.characters.get(id).filter(|split| chosen && split.len() - 1 <= room) {
+                Some(split) => {
+                    room -= split.len() - 1;
+                    pieces.extend_from_slice(split);
+                }
+                None => pieces.push(*id),
+            }
+        }
+        pieces
     }
 }
 
@@ -187,6 +261,7 @@ mod tests {
     }
 
     const EVERYTHING: AugmentationConfig = AugmentationConfig {
+        character_split: 0.0,
         crop: 0.9,
         span_deletion: 0.9,
         deletion: 0.9,
@@ -289,6 +364,36 @@ mod tests {
         let config = AugmentationConfig { full_shuffle: 0.25, ..AugmentationConfig::OFF };
         let shuffled = (0..1000).filter(|&number| augmented(config, &ids, number) != ids).count();
         assert!(shuffled.abs_diff(250) < 69, "{shuffled}");
+    }
+
+    /// Writes token 7 as 70 71 72; every other token is a character.
+    fn split(rate: f64, most_tokens: usize, ids: &[u32], number: u64) -> Vec<u32> {
+        let config = AugmentationConfig { character_split: rate, ..AugmentationConfig::OFF };
+        let pieces = CharacterPieces::from([(7, vec![70, 71, 72])]);
+        let augmenter = Augmenter::with_characters(config, &[CLS, SEP], pieces, most_tokens).unwrap();
+        augmenter.augment(ids, Stream::from_seed(5).fold(number))
+    }
+
+    #[test]
+    fn tokens_are_split_into_their_characters_at_the_rate() {
+        assert_eq!(split(1.0, 99, &[CLS, 1, 7, 2, 7, SEP], 0), [CLS, 1, 70, 71, 72, 2, 70, 71, 72, SEP]);
+        let results: Vec<Vec<u32>> = (0..500).map(|number| split(0.25, 99, &[7; 20], number)).collect();
+        let chosen: usize = results.iter().map(|result| (result.len() - 20) / 2).sum();
+        // 10,000 tokens, p = .25: five standard deviations are 217.
+        assert!(chosen.abs_diff(2500) < 217, "{chosen}");
+    }
+
+    #[test]
+    fn splitting_stops_where_the_encoder_reads_no_further() {
+        assert_eq!(split(1.0, 8, &[7, 7, 7, 1], 0), [70, 71, 72, 70, 71, 72, 7, 1]);
+        assert_eq!(split(1.0, 3, &[7, 7, 7, 1], 0), [7, 7, 7, 1], "already too long");
+    }
+
+    #[test]
+    fn a_vocabulary_of_characters_has_nothing_to_split() {
+        let config = AugmentationConfig { character_split: 0.5, ..AugmentationConfig::OFF };
+        let error = Augmenter::new(config, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("augmentation.character_split: no token of this vocabulary"), "{error}");
     }
 
     #[test]

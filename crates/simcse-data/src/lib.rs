@@ -63,5 +63,5 @@ pub use sampler::{BatchSampler, LastBatch, Position, SampledBatch};
 pub use source::{DataSource, FileRecord, Origin};
 pub use source_name::SourceName;
 pub use text::sentence_key;
-pub use tokenize::{Encoded, SentenceTokenizer, Tokenized};
+pub use tokenize::{CharacterPieces, Encoded, SentenceTokenizer, Tokenized};
 pub use vocabulary::{TokenUnit, Vocabulary, VocabularyConfig};

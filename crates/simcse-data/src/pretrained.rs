@@ -3,9 +3,10 @@
 use crate::error::{DataError, Result};
 use crate::files::{decode, read_bytes};
 use crate::text::clean;
-use crate::tokenize::{Encoded, SentenceTokenizer};
+use crate::tokenize::{CharacterPieces, Encoded, SentenceTokenizer};
 use serde::Deserialize;
 use std::path::Path;
+use tokenizers::models::ModelWrapper;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -200,6 +201,36 @@ impl SentenceTokenizer for PretrainedTokenizer {
 
     fn mask_id(&self) -> Option<u32> {
         self.mask_id
+    }
+
+    fn character_pieces(&self) -> CharacterPieces {
+        let vocabulary = self.tokenizer.get_vocab(false);
+        let added = self.tokenizer.get_added_tokens_decoder();
+        let continued = continuation(self.tokenizer.get_model());
+        let tokens = vocabulary.iter().filter(|(_, id)| !added.contains_key(id));
+        tokens
+            .filter_map(|(token, id)| {
+                let (inside, text) = match token.strip_prefix(continued) {
+                    Some(text) if !continued.is_empty() => (true, text),
+                    _ => (false, token.as_str()),
+                };
+                let piece = |(place, character): (usize, char)| {
+                    let before = if inside || place > 0 { continued } else { "" };
+                    vocabulary.get(&format!("{before}{character}")).copied()
+                };
+                let pieces: Vec<u32> = text.chars().enumerate().map(piece).collect::<Option<_>>()?;
+                (pieces.len() > 1).then_some((*id, pieces))
+            })
+            .collect()
+    }
+}
+
+/// What a piece inside of a word begins with: `##` of WordPiece, nothing in most others.
+fn continuation(model: &ModelWrapper) -> &str {
+    match model {
+        ModelWrapper::WordPiece(model) => &model.continuing_subword_prefix,
+        ModelWrapper::BPE(model) => model.continuing_subword_prefix.as_deref().unwrap_or_default(),
+        ModelWrapper::WordLevel(_) | ModelWrapper::Unigram(_) => "",
     }
 }
 

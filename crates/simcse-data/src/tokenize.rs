@@ -1,6 +1,10 @@
 //! The contract of tokenizers, and what tokenising a set of sentences reports.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+/// Tokens of several characters, each with the tokens of those characters, two or more.
+pub type CharacterPieces = BTreeMap<u32, Vec<u32>>;
 
 /// One sentence as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,12 @@ pub trait SentenceTokenizer: Send + Sync {
     /// Id of `[MASK]`, for masked language modelling.
     fn mask_id(&self) -> Option<u32> {
         None
+    }
+
+    /// Every token of several characters that can be written as tokens of one character each; none where tokens
+    /// are characters.
+    fn character_pieces(&self) -> CharacterPieces {
+        CharacterPieces::new()
     }
 
     /// All sentences, with the counts that a run reports.

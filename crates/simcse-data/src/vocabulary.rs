@@ -3,7 +3,7 @@
 use crate::error::{DataError, Result};
 use crate::files::{decode, read_bytes, write_whole};
 use crate::text::clean;
-use crate::tokenize::{Encoded, SentenceTokenizer};
+use crate::tokenize::{CharacterPieces, Encoded, SentenceTokenizer};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -186,6 +186,15 @@ impl SentenceTokenizer for Vocabulary {
     fn special_ids(&self) -> &[u32] {
         &[]
     }
+
+    fn character_pieces(&self) -> CharacterPieces {
+        let pieces = |token: &String| -> Option<Vec<u32>> {
+            let pieces: Vec<u32> =
+                token.chars().map(|character| self.id(&character.to_string())).collect::<Option<_>>()?;
+            (pieces.len() > 1).then_some(pieces)
+        };
+        (RESERVED..).zip(&self.tokens).filter_map(|(id, token)| Some((id, pieces(token)?))).collect()
+    }
 }
 
 fn for_each_token(sentence: &str, config: &VocabularyConfig, mut visit: impl FnMut(&str)) {
@@ -249,6 +258,17 @@ mod tests {
         assert_eq!(
             split("Ａb", VocabularyConfig { nfkc: false, lower_case: false, ..CHARACTERS }),
             ["Ａ", "b"]
+        );
+    }
+
+    #[test]
+    fn words_are_spelled_with_characters_that_are_known() {
+        let words = VocabularyConfig { unit: TokenUnit::Words, ..CHARACTERS };
+        let vocabulary = Vocabulary::build(["ab a b", "ab ac"], words).unwrap();
+        let ids = |token: &str| vocabulary.id(token).unwrap();
+        assert_eq!(
+            vocabulary.character_pieces(),
+            CharacterPieces::from([(ids("ab"), vec![ids("a"), ids("b")])])
         );
     }
 

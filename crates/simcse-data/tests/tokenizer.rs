@@ -72,6 +72,17 @@ fn a_saved_tokenizer_loads_as_the_same() {
 }
 
 #[test]
+fn a_word_is_spelled_with_pieces_that_continue() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vocab.txt");
+    let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "##a", "##b", "ab", "##bab", "ac", "b"];
+    std::fs::write(&path, vocabulary.join("\n")).unwrap();
+    let tokenizer = PretrainedTokenizer::from_vocab_file(&path, true).unwrap();
+    let pieces: Vec<(u32, Vec<u32>)> = tokenizer.character_pieces().into_iter().collect();
+    assert_eq!(pieces, [(7, vec![4, 6]), (8, vec![6, 5, 6])], "ab = a ##b, ##bab = ##b ##a ##b, ac lacks ##c");
+}
+
+#[test]
 fn files_that_are_no_tokenizer_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vocab.txt");
@@ -121,6 +132,11 @@ fn a_unigram_tokenizer_file_agrees_with_transformers() {
     assert_eq!(ids("Ｔhe ﬁrst café", 64), [0, 410, 2419, 290, 312, 3, 2]);
     let frame = (tokenizer.pad_id(), tokenizer.unknown_id(), tokenizer.mask_id());
     assert_eq!((frame, tokenizer.vocabulary_size()), ((1, 3, Some(39_513)), 39_514));
+    let pieces = tokenizer.character_pieces();
+    let text = |ids: &[u32]| ids.iter().filter_map(|id| tokenizer.token(*id)).collect::<String>();
+    assert_eq!(text(&pieces[&4_763]), "怎么");
+    assert!(pieces.iter().all(|(token, characters)| text(characters) == text(&[*token])));
+    assert!(!pieces.contains_key(&39_513), "<mask> is one sign");
 }
 
 /// Sentences of our own: Chinese, mixed with Latin, accents, full-width digits, blanks of several kinds.

@@ -37,6 +37,9 @@ pub struct ExperimentCli {
     /// Folder with vectors and weights
     #[arg(long, value_name = "DIR", env = "SIMCSE_MODEL_DIR")]
     model_dir: Option<PathBuf>,
+    /// Folder that keeps embeddings of untrained encoders, so that raw and whitened rows compute them once
+    #[arg(long, value_name = "DIR", env = "SIMCSE_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
     /// Runs again what is finished
     #[arg(long)]
     again: bool,
@@ -54,6 +57,7 @@ impl ExperimentCli {
             model_dir: self.model_dir.clone(),
             interrupt: Interrupt::of_process()?,
             again: self.again,
+            cache: self.cache_dir.clone(),
         };
         let mut configs = Vec::new();
         for path in &self.configs {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, SentenceTokenizer as _, TokenMasker};
+use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, TokenMasker};
 use simcse_losses::LossConfig;
 use simcse_model::SentenceEncoder;
 use simcse_random::Stream;
@@ -21,6 +21,7 @@ use super::one_line;
 use super::prepare::Prepared;
 use super::start::Start;
 use crate::config::{MaskedLanguageConfig, RunConfig, TrainingText, WhiteningConfig};
+use crate::embedding_cache::KeptEmbeddings;
 use crate::record::{
     Outcome, RunIdentity, Status, Summary, config_sha256, files_sha256, finished_run, without_origins,
 };
@@ -39,6 +40,8 @@ pub struct RunOptions {
     pub interrupt: Interrupt,
     /// Whether a run that ended well before is run again.
     pub again: bool,
+    /// Where embeddings of encoders that are not trained are kept; `None`: nowhere.
+    pub cache: Option<PathBuf>,
 }
 
 impl RunOptions {
@@ -151,11 +154,16 @@ impl RunOptions {
         trained: &Trained,
     ) -> Result<Outcome> {
         let mut encoder = prepared.start.encoder;
-        if let Some(WhiteningConfig { sentences, kept }) = &config.evaluation.whitening {
+        let cache = self.cache.as_deref().filter(|_| trained.steps == 0);
+        let kept = cache.map(|cache| KeptEmbeddings::of(&encoder, cache)).transpose()?;
+        if let Some(WhiteningConfig { sentences, kept: directions }) = &config.evaluation.whitening {
             let corpus = prepared.corpus.as_strs();
-            encoder.fit_whitening(&corpus[..corpus.len().min(*sentences)], *kept)?;
+            encoder.fit_whitening(&corpus[..corpus.len().min(*sentences)], *directions)?;
         }
-        let metrics = evaluate(&encoder, &prepared.evaluation)?;
+        let metrics = match &kept {
+            Some(kept) => evaluate(&kept.embedder(&encoder), &prepared.evaluation)?,
+            None => evaluate(&encoder, &prepared.evaluation)?,
+        };
         encoder.save(&identity.directory(&self.results).join("encoder"))?;
         let sentences = trained.steps as f64 * config.train.batch_size as f64;
         let rate = if trained.seconds > 0.0 { sentences / trained.seconds } else { 0.0 };
@@ -193,11 +201,11 @@ fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Bo
         return Ok(Box::new(LabelledBatches::new(sequences, examples.clone(), sampler)));
     }
     let sampler = BatchSampler::unique(sequences.len(), size, LastBatch::Keep, order)?;
-    let special_ids = prepared.start.encoder.tokenizer.special_ids();
     let augmenter = match config.augmentation.is_off() {
         true => None,
         false => {
-            let augmenter = Augmenter::new(config.augmentation, special_ids)?;
+            let tokenizer = prepared.start.encoder.tokenizer.as_dyn();
+            let augmenter = Augmenter::for_tokenizer(config.augmentation, tokenizer, config.data.max_tokens)?;
             Some(SentenceAugmenter::new(augmenter, prepared.start.prefix_ids()))
         }
     };

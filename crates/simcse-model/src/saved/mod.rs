@@ -75,14 +75,19 @@ impl SavedEncoder {
 
     /// Embeds sentences with dropout off, whitened where there is a whitening; see [`embed`].
     pub fn embed(&self, sentences: &[&str]) -> Result<Embedded> {
-        let embedded = self.embed_plain(sentences)?;
-        Ok(match &self.whitening {
-            Some(whitening) => Embedded { embeddings: whitening.apply(&embedded.embeddings), ..embedded },
-            None => embedded,
-        })
+        Ok(self.whiten(self.embed_before_whitening(sentences)?))
     }
 
-    fn embed_plain(&self, sentences: &[&str]) -> Result<Embedded> {
+    /// What the network said, through the whitening if there is one.
+    pub fn whiten(&self, embedded: Embedded) -> Embedded {
+        match &self.whitening {
+            Some(whitening) => Embedded { embeddings: whitening.apply(&embedded.embeddings), ..embedded },
+            None => embedded,
+        }
+    }
+
+    /// What the network itself says: as [`SavedEncoder::embed`] without the whitening.
+    pub fn embed_before_whitening(&self, sentences: &[&str]) -> Result<Embedded> {
         let prefixed = with_prefix(&self.prefix, sentences);
         let sentences: Vec<&str> = prefixed.iter().map(AsRef::as_ref).collect();
         embed(self.encoder.as_dyn(), self.tokenizer.as_dyn(), self.max_tokens, &sentences)
@@ -91,7 +96,7 @@ impl SavedEncoder {
     /// Sets the whitening to one fitted on the network's embeddings of `sentences`, in the place of any
     /// before. Fails as [`Whitening::fit`].
     pub fn fit_whitening(&mut self, sentences: &[&str], kept: Option<usize>) -> Result<()> {
-        let embedded = self.embed_plain(sentences)?;
+        let embedded = self.embed_before_whitening(sentences)?;
         let size = self.encoder.as_dyn().embedding_size();
         self.whitening = Some(Whitening::fit(&embedded.embeddings, size, kept)?);
         Ok(())

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use simcse_data::{Encoded, PretrainedTokenizer, SentenceTokenizer, Vocabulary};
+use simcse_data::{CharacterPieces, Encoded, PretrainedTokenizer, SentenceTokenizer, Vocabulary};
 
 use crate::{Result, SentenceEncoder, TextCnn, Transformer};
 
@@ -135,5 +135,9 @@ impl SentenceTokenizer for Tokenizer {
 
     fn mask_id(&self) -> Option<u32> {
         self.as_dyn().mask_id()
+    }
+
+    fn character_pieces(&self) -> CharacterPieces {
+        self.as_dyn().character_pieces()
     }
 }
