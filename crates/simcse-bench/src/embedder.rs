@@ -6,8 +6,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use simcse_model::SavedEncoder;
 pub use simcse_model::embed::Embedded;
+use simcse_model::{Encoder, SavedEncoder};
+use simcse_ops::linear::Precision;
 
 /// Sentences per call of [`Embedder::embed`], so that progress can be shown in between.
 const SENTENCES_PER_CALL: usize = 1024;
@@ -28,9 +29,12 @@ pub trait Embedder {
 
 /// Loads an encoder directory as written by a training run or by sentence-transformers.
 ///
+/// Its matrix products are computed in `precision`.
+///
 /// # Errors
-/// When the directory is no encoder directory, or a file in it is missing or damaged.
-pub fn load(path: &Path) -> anyhow::Result<Box<dyn Embedder>> {
+/// When the directory is no encoder directory, or a file in it is missing or damaged; and where a TextCNN is asked
+/// for another precision than float32.
+pub fn load(path: &Path, precision: Precision) -> anyhow::Result<Box<dyn Embedder>> {
     ensure!(
         path.is_dir(),
         "{}: no such folder; fix: give the directory of a trained encoder",
@@ -45,7 +49,16 @@ pub fn load(path: &Path) -> anyhow::Result<Box<dyn Embedder>> {
          `simcse evaluate --pooling mean` does",
         path.display()
     );
-    Ok(Box::new(SavedEncoder::load(path)?))
+    let mut saved = SavedEncoder::load(path)?;
+    match &mut saved.encoder {
+        Encoder::Transformer(transformer) => transformer.set_precision(precision),
+        Encoder::TextCnn(_) => ensure!(
+            precision == Precision::Float32,
+            "{}: a TextCNN computes in f32 only; fix: leave the precision out",
+            path.display()
+        ),
+    }
+    Ok(Box::new(saved))
 }
 
 /// Whether a `config.json` has the mark of our own, which those of published models do not have.
@@ -207,7 +220,7 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_named() {
-        let error = load(Path::new("no/such/encoder")).err().unwrap().to_string();
+        let error = load(Path::new("no/such/encoder"), Precision::Float32).err().unwrap().to_string();
         assert!(error.starts_with("no/such/encoder: no such folder; fix: "), "{error}");
     }
 }

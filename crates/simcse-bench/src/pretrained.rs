@@ -42,6 +42,7 @@ impl Pretrained {
             dropout: section.dropout(),
             pooling: section.pooling,
             masked_lm,
+            precision: section.precision,
         };
         let network = Transformer::load(&found.folder, &options, stream)?;
         let tokenizer = PretrainedTokenizer::from_folder(&found.folder)?;

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use simcse_bench::embedder::{self, EmbeddedSentences};
 use simcse_data::write_whole;
+use simcse_ops::linear::Precision;
 
-use crate::{npy, say};
+use crate::{npy, precision, say};
 
 /// Embed sentences, one a line, into a file of one row per sentence
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,9 @@ pub(crate) struct EncodeCommand {
     /// Scale each embedding to length 1, so that a dot product is a cosine
     #[arg(long)]
     normalize: bool,
+    /// What matrix products are computed in: f32 or bf16
+    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = precision)]
+    precision: Precision,
 }
 
 /// Formats of the file.
@@ -36,7 +40,7 @@ enum Format {
 impl EncodeCommand {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let format = format_of(&self.out)?;
-        let encoder = embedder::load(&self.encoder)?;
+        let encoder = embedder::load(&self.encoder, self.precision)?;
         let text = read(&self.sentences)?;
         let sentences = sentences(&text).with_context(|| self.sentences.display().to_string())?;
         let embedded = EmbeddedSentences::new(encoder.as_ref(), sentences.iter().copied())?;

@@ -12,9 +12,10 @@ use simcse_bench::pretrained::Pretrained;
 use simcse_bench::tasks::{Scores, TRUNCATED, evaluate};
 use simcse_data::PairSet;
 use simcse_model::Pooling;
+use simcse_ops::linear::Precision;
 
 use crate::data::{DataOptions, TaskOptions};
-use crate::say;
+use crate::{precision, say};
 
 /// Score an encoder, or a baseline, on sentence-pair data sets
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,9 @@ pub(crate) struct EvaluateCommand {
     /// Seed, for `--baseline mean-random-vectors`
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// What matrix products are computed in: f32 or bf16
+    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = precision)]
+    precision: Precision,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -73,8 +77,8 @@ fn pooling(name: &str) -> Result<Pooling, String> {
 
 impl RawOptions {
     /// The encoder of this name, raw where there is a pooling.
-    fn load(&self, name: &str) -> Result<Box<dyn Embedder>> {
-        let Some(pooling) = self.pooling else { return embedder::load(Path::new(name)) };
+    fn load(&self, name: &str, precision: Precision) -> Result<Box<dyn Embedder>> {
+        let Some(pooling) = self.pooling else { return embedder::load(Path::new(name), precision) };
         let section = TransformerSection {
             checkpoint: name.to_owned(),
             revision: self.revision.clone(),
@@ -84,6 +88,7 @@ impl RawOptions {
             hidden_dropout: 0.0,
             attention_dropout: 0.0,
             token_weight_smoothing: None,
+            precision,
         };
         let max_tokens = self.max_tokens.map(|tokens| tokens as usize);
         Ok(Box::new(Pretrained::raw(&section, max_tokens, self.model_dir.as_deref())?.encoder))
@@ -106,7 +111,7 @@ impl EvaluateCommand {
         // What is to be scored comes first: loading the data takes longer than a typing error deserves.
         let scores = match (&self.encoder, self.baseline) {
             (Some(name), _) => {
-                let encoder = self.raw.load(name)?;
+                let encoder = self.raw.load(name, self.precision)?;
                 evaluate(encoder.as_ref(), &self.sets()?)?
             }
             (None, Some(name)) => {

@@ -47,8 +47,12 @@ fn error(world: &World, arguments: &[&str]) -> String {
 /// The checkpoint as an encoder, made without the command.
 fn encoder(world: &World, layers: usize, pooling: Pooling, prefix: &str, max_tokens: usize) -> SavedEncoder {
     let folder = world.path(CHECKPOINT);
-    let options =
-        TransformerOptions { layers: Some(layers), dropout: DropoutRates::NONE, pooling, masked_lm: false };
+    let options = TransformerOptions {
+        layers: Some(layers),
+        dropout: DropoutRates::NONE,
+        masked_lm: false,
+        ..TransformerOptions::evaluation(pooling)
+    };
     let network = Transformer::load(&folder, &options, Stream::from_seed(9)).unwrap();
     let tokenizer = PretrainedTokenizer::from_folder(&folder).unwrap();
     let prefix = prefix.to_owned();

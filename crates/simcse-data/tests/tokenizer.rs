@@ -79,7 +79,11 @@ fn a_word_is_spelled_with_pieces_that_continue() {
     std::fs::write(&path, vocabulary.join("\n")).unwrap();
     let tokenizer = PretrainedTokenizer::from_vocab_file(&path, true).unwrap();
     let pieces: Vec<(u32, Vec<u32>)> = tokenizer.character_pieces().into_iter().collect();
-    assert_eq!(pieces, [(7, vec![4, 6]), (8, vec![6, 5, 6])], "ab = a ##b, ##bab = ##b ##a ##b, ac lacks ##c");
+    assert_eq!(
+        pieces,
+        [(7, vec![4, 6]), (8, vec![6, 5, 6])],
+        "ab = a ##b, ##bab = ##b ##a ##b, ac lacks ##c"
+    );
 }
 
 #[test]

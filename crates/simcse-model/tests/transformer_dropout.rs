@@ -34,7 +34,12 @@ fn config(architecture: Architecture, heads: usize) -> TransformerConfig {
 }
 
 fn encoder(architecture: Architecture, heads: usize, dropout: DropoutRates, pooling: Pooling) -> Transformer {
-    let options = TransformerOptions { layers: None, dropout, pooling, masked_lm: true };
+    let options = TransformerOptions {
+        layers: None,
+        dropout,
+        masked_lm: true,
+        ..TransformerOptions::evaluation(pooling)
+    };
     Transformer::new(config(architecture, heads), &options, Stream::from_seed(3)).unwrap()
 }
 

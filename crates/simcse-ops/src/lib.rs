@@ -24,6 +24,7 @@
 
 pub mod adamw;
 pub mod attention;
+mod bfloat16;
 pub mod conv_max;
 pub mod dropout;
 pub mod embedding;

@@ -4,7 +4,9 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
+use crate::bfloat16::multiply_rounded;
 use crate::math::{normal_distribution, tanh};
 use crate::matmul::{Output, Threads, View, multiply};
 use crate::simd::{Level, dispatch};
@@ -30,21 +32,53 @@ pub enum Activation {
     Tanh,
 }
 
-/// `activation(input · weightᵀ + bias)`: `[T, K]`, `[N, K]`, `[N]` → `[T, N]`.
+/// What the numbers of a matrix product are rounded to before they are multiplied. Sums, results and gradients are
+/// float32 in either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Precision {
+    /// Not rounded.
+    #[default]
+    #[serde(rename = "f32")]
+    Float32,
+    /// The upper half of a float32. Fast where the CPU multiplies such numbers (AVX512-BF16); elsewhere the same
+    /// rounding, but slower than float32.
+    #[serde(rename = "bf16")]
+    BFloat16,
+}
+
+impl Precision {
+    /// The name that it has in configurations and records.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float32 => "f32",
+            Self::BFloat16 => "bf16",
+        }
+    }
+}
+
+/// `activation(input · weightᵀ + bias)`: `[T, K]`, `[N, K]`, `[N]` → `[T, N]`, and its gradients in the same
+/// precision.
 ///
 /// `weight` is stored as PyTorch's `Linear.weight`. Fails when the shapes do not fit together or the tensors are
 /// not float32 on the CPU.
-pub fn linear(input: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
-    linear_at(Level::current(), input, weight, bias, activation)
+pub fn linear(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    activation: Activation,
+    precision: Precision,
+) -> Result<Tensor> {
+    linear_at(Level::current(), input, weight, bias, activation, precision)
 }
 
-/// [`linear`] with its element-wise passes at a chosen SIMD level.
+/// [`linear`] at a chosen SIMD level (which the float32 product does not look at).
 pub fn linear_at(
     level: Level,
     input: &Tensor,
     weight: &Tensor,
     bias: &Tensor,
     activation: Activation,
+    precision: Precision,
 ) -> Result<Tensor> {
     let ((rows, inner), (columns, weight_inner)) = (input.dims2()?, weight.dims2()?);
     if inner != weight_inner || bias.dims() != [columns] {
@@ -58,7 +92,7 @@ pub fn linear_at(
     let tracked = input.track_op() || weight.track_op() || bias.track_op();
     let keeps = tracked && activation != Activation::Identity;
     let shape = ProductShape { rows, inner, columns };
-    let op = Linear { level, shape, activation, keeps, before: Mutex::new(Vec::new()) };
+    let op = Linear { level, shape, activation, precision, keeps, before: Mutex::new(Vec::new()) };
     input.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
@@ -73,6 +107,7 @@ struct Linear {
     level: Level,
     shape: ProductShape,
     activation: Activation,
+    precision: Precision,
     /// Whether there will be a backward pass that needs `before`.
     keeps: bool,
     /// What went into the activation, `[T, N]`.
@@ -99,7 +134,7 @@ impl CustomOp3 for Linear {
         let bias = values(self.name(), bias, bias_layout)?;
         let mut output = Vec::with_capacity(rows * columns);
         (0..rows).for_each(|_| output.extend_from_slice(bias));
-        multiply(input, weight.transposed(), &mut output, Output::Add, Threads::All);
+        self.multiply(input, weight.transposed(), &mut output, Output::Add);
         if self.keeps {
             lock(&self.before).clone_from(&output);
         }
@@ -132,6 +167,13 @@ impl CustomOp3 for Linear {
 }
 
 impl Linear {
+    fn multiply(&self, left: View, right: View, output: &mut [f32], mode: Output) {
+        match self.precision {
+            Precision::Float32 => multiply(left, right, output, mode, Threads::All),
+            Precision::BFloat16 => multiply_rounded(self.level, left, right, output, mode, Threads::All),
+        }
+    }
+
     /// The gradients of input, weight and bias from that of the product, `[T, N]`; only of what is trained.
     fn gradients(
         &self,
@@ -146,7 +188,7 @@ impl Linear {
             with_values(weight, |weight| {
                 let mut result = vec![0.0; rows * inner];
                 let weight = View::new(weight, columns, inner);
-                multiply(product, weight, &mut result, Output::Overwrite, Threads::All);
+                self.multiply(product, weight, &mut result, Output::Overwrite);
                 to_tensor(result, input)
             })
         });
@@ -154,7 +196,7 @@ impl Linear {
             with_values(input, |input| {
                 let mut result = vec![0.0; columns * inner];
                 let input = View::new(input, rows, inner);
-                multiply(product.transposed(), input, &mut result, Output::Overwrite, Threads::All);
+                self.multiply(product.transposed(), input, &mut result, Output::Overwrite);
                 to_tensor(result, weight)
             })
         });

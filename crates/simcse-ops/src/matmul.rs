@@ -5,11 +5,11 @@ use gemm::Parallelism;
 /// A matrix inside a slice: any strides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(crate) values: &'a [f32],
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) row_stride: usize,
+    pub(crate) column_stride: usize,
 }
 
 impl<'a> View<'a> {

@@ -180,10 +180,8 @@ mod tests {
             pad_token_id: 0,
         };
         let options = TransformerOptions {
-            layers: None,
             dropout: DropoutRates::new(0.1, 0.2),
-            pooling: Pooling::ClsTanhInTraining,
-            masked_lm: false,
+            ..TransformerOptions::evaluation(Pooling::ClsTanhInTraining)
         };
         Transformer::new(config, &options, Stream::from_seed(1)).unwrap()
     }

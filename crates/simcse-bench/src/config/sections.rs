@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use simcse_model::TextCnnConfig;
 use simcse_model::transformer::{DropoutRates, Pooling};
+use simcse_ops::linear::Precision;
 
 /// The `[data]` section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -88,6 +89,16 @@ pub struct TransformerSection {
     pub hidden_dropout: f64,
     /// Rate of dropout on the probabilities of attention. BERT: 0.1.
     pub attention_dropout: f64,
+    /// What matrix products are computed in, in training and at test time: `f32` or `bf16`. Parameters, sums and
+    /// the optimiser are float32 in either case; left out: `f32`.
+    #[serde(default, skip_serializing_if = "is_float32")]
+    pub precision: Precision,
+}
+
+/// Configurations that were written before the key was there keep their text, and so their hash.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_float32(precision: &Precision) -> bool {
+    *precision == Precision::Float32
 }
 
 impl TransformerSection {

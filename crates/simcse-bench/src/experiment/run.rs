@@ -7,6 +7,7 @@ use serde_json::Value;
 use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, TokenMasker};
 use simcse_losses::LossConfig;
 use simcse_model::SentenceEncoder;
+use simcse_ops::linear::Precision;
 use simcse_random::Stream;
 use simcse_train::auxiliary::Auxiliary;
 use simcse_train::interrupt::Interrupt;
@@ -20,7 +21,7 @@ use super::follow::Follower;
 use super::one_line;
 use super::prepare::Prepared;
 use super::start::Start;
-use crate::config::{MaskedLanguageConfig, RunConfig, TrainingText, WhiteningConfig};
+use crate::config::{EncoderConfig, MaskedLanguageConfig, RunConfig, TrainingText, WhiteningConfig};
 use crate::embedding_cache::KeptEmbeddings;
 use crate::record::{
     Outcome, RunIdentity, Status, Summary, config_sha256, files_sha256, finished_run, without_origins,
@@ -219,11 +220,18 @@ fn identity(config: &RunConfig, prepared: &Prepared) -> RunIdentity {
         label: config.label.clone(),
         group: config.group.clone(),
         seed: config.seed,
-        precision: "f32".to_owned(),
+        precision: precision(&config.encoder).name().to_owned(),
         transductive: config.data.transductive,
         real_data: prepared.is_real(),
         data_sha256: files_sha256(prepared.files()),
         evaluation_sha256: evaluation_hashes(&prepared.evaluation),
+    }
+}
+
+fn precision(encoder: &EncoderConfig) -> Precision {
+    match encoder {
+        EncoderConfig::TextCnn(_) => Precision::Float32,
+        EncoderConfig::Transformer(section) => section.precision,
     }
 }
 

@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 use simcse_ops::Segments;
 use simcse_ops::layer_norm::LayerNormSites;
-use simcse_ops::linear::{Activation, linear};
+use simcse_ops::linear::{Activation, Precision, linear};
 
 use super::config::{Architecture, TransformerConfig};
 use super::names::MaskedLmNames;
@@ -37,7 +37,13 @@ impl MaskedLmHead {
     }
 
     /// Logits `[M, V]` of the tokens at `positions` among the `states` `[T, H]`.
-    pub(super) fn logits(&self, states: &Tensor, positions: &[u32], words: &Tensor) -> Result<Tensor> {
+    pub(super) fn logits(
+        &self,
+        states: &Tensor,
+        positions: &[u32],
+        words: &Tensor,
+        precision: Precision,
+    ) -> Result<Tensor> {
         let (tokens, count) = (states.dims()[0], positions.len());
         if let Some(position) = positions.iter().find(|position| **position as usize >= tokens) {
             bail!("masked language modelling: position {position} in a batch of {tokens} tokens");
@@ -49,7 +55,7 @@ impl MaskedLmHead {
         let segments = Segments::new(&[0, count as u32])?;
         let sites =
             LayerNormSites { segments: &segments, residual: None, input_masks: None, output_masks: None };
-        let states = self.norm.apply(&self.dense.apply(&states, self.activation)?, sites)?;
-        linear(&states, words, &self.bias, Activation::Identity)
+        let states = self.norm.apply(&self.dense.apply(&states, self.activation, precision)?, sites)?;
+        linear(&states, words, &self.bias, Activation::Identity, precision)
     }
 }

@@ -26,6 +26,7 @@ mod weights;
 use candle_core::{Result as CandleResult, Tensor};
 use simcse_data::TokenBatch;
 use simcse_ops::Segments;
+use simcse_ops::linear::Precision;
 use simcse_random::Stream;
 
 pub use config::{Architecture, HiddenActivation, TransformerConfig};
@@ -50,12 +51,15 @@ pub struct TransformerOptions {
     /// Whether there is a head of masked language modelling, its decoder tied to the word table. Its own
     /// parameters get a gradient from [`TokenEncoder::masked_lm_logits`] alone.
     pub masked_lm: bool,
+    /// What the products of the linear layers are computed in. The parameters are float32.
+    pub precision: Precision,
 }
 
 impl TransformerOptions {
     /// All layers, this pooling, no dropout and no head: to embed text, not to train.
     pub fn evaluation(pooling: Pooling) -> Self {
-        Self { layers: None, dropout: DropoutRates::NONE, pooling, masked_lm: false }
+        let precision = Precision::Float32;
+        Self { layers: None, dropout: DropoutRates::NONE, pooling, masked_lm: false, precision }
     }
 }
 
@@ -150,6 +154,11 @@ impl Transformer {
         &self.options
     }
 
+    /// Computes in this precision from now on.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.options.precision = precision;
+    }
+
     /// Sets the logarithms of the token weights `[V]` of [`Pooling::WeightedMean`].
     ///
     /// Fails with another pooling and where the number of weights is not that of the vocabulary.
@@ -182,7 +191,8 @@ impl Transformer {
 
     fn pass<'a>(&self, batch: &'a TokenBatch, mode: Mode) -> CandleResult<Pass<'a>> {
         let segments = Segments::new(batch.offsets())?;
-        Ok(Pass { batch, segments, mode, rates: self.options.dropout })
+        let TransformerOptions { dropout: rates, precision, .. } = self.options;
+        Ok(Pass { batch, segments, mode, rates, precision })
     }
 }
 
@@ -233,7 +243,7 @@ impl TokenEncoder for Transformer {
         let mut logits = None;
         parts.network.run(&self.config, &pass, |layer, states| {
             if layer == layers {
-                logits = Some(head.logits(states, positions, &parts.network.words)?);
+                logits = Some(head.logits(states, positions, &parts.network.words, pass.precision)?);
             }
             Ok(())
         })?;

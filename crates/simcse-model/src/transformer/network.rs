@@ -6,7 +6,7 @@ use simcse_ops::Segments;
 use simcse_ops::attention::attention;
 use simcse_ops::embedding::embedding;
 use simcse_ops::layer_norm::{LayerNormSites, LayerNormWeights, layer_norm};
-use simcse_ops::linear::{Activation, linear};
+use simcse_ops::linear::{Activation, Precision, linear};
 
 use super::config::TransformerConfig;
 use super::dropout::DropoutRates;
@@ -46,8 +46,13 @@ impl Linear {
         })
     }
 
-    pub(super) fn apply(&self, input: &Tensor, activation: Activation) -> Result<Tensor> {
-        linear(input, &self.weight, &self.bias, activation)
+    pub(super) fn apply(
+        &self,
+        input: &Tensor,
+        activation: Activation,
+        precision: Precision,
+    ) -> Result<Tensor> {
+        linear(input, &self.weight, &self.bias, activation, precision)
     }
 }
 
@@ -112,10 +117,10 @@ impl Layer {
     }
 
     /// Queries, keys and values `[T, 3H]` as one product.
-    fn project(&self, states: &Tensor) -> Result<Tensor> {
+    fn project(&self, states: &Tensor, precision: Precision) -> Result<Tensor> {
         let weight = Tensor::cat(&[&self.query.weight, &self.key.weight, &self.value.weight], 0)?;
         let bias = Tensor::cat(&[&self.query.bias, &self.key.bias, &self.value.bias], 0)?;
-        linear(states, &weight, &bias, Activation::Identity)
+        linear(states, &weight, &bias, Activation::Identity, precision)
     }
 }
 
@@ -125,6 +130,7 @@ pub(super) struct Pass<'a> {
     pub(super) segments: Segments,
     pub(super) mode: Mode,
     pub(super) rates: DropoutRates,
+    pub(super) precision: Precision,
 }
 
 impl Layer {
@@ -136,12 +142,13 @@ impl Layer {
         config: &TransformerConfig,
         pass: &Pass<'_>,
     ) -> Result<Tensor> {
-        let Pass { batch, segments, mode, rates } = pass;
+        let Pass { batch, segments, mode, rates, .. } = pass;
+        let precision = pass.precision;
         let masks = |place: &str, rate| mode.masks(&format!("layer.{number}.{place}"), rate, batch);
         let probabilities = masks("attention_probabilities", rates.attention_probabilities)?;
         let heads = config.num_attention_heads;
-        let mixed = attention(&self.project(states)?, heads, segments, probabilities.as_ref())?;
-        let mixed = self.attention_output.apply(&mixed, Activation::Identity)?;
+        let mixed = attention(&self.project(states, precision)?, heads, segments, probabilities.as_ref())?;
+        let mixed = self.attention_output.apply(&mixed, Activation::Identity, precision)?;
         let input_masks = masks("attention_output", rates.attention_output)?;
         let sites = LayerNormSites {
             segments,
@@ -150,8 +157,8 @@ impl Layer {
             output_masks: None,
         };
         let states = self.attention_norm.apply(&mixed, sites)?;
-        let inner = self.intermediate.apply(&states, config.hidden_act.into())?;
-        let output = self.output.apply(&inner, Activation::Identity)?;
+        let inner = self.intermediate.apply(&states, config.hidden_act.into(), precision)?;
+        let output = self.output.apply(&inner, Activation::Identity, precision)?;
         let input_masks = masks("feed_forward_output", rates.feed_forward_output)?;
         let sites = LayerNormSites { residual: Some(&states), input_masks: input_masks.as_ref(), ..sites };
         self.output_norm.apply(&output, sites)
@@ -236,7 +243,7 @@ impl Network {
         };
         let states = self.norm.apply(&words, sites)?;
         match &self.mapping {
-            Some(mapping) => mapping.apply(&states, Activation::Identity),
+            Some(mapping) => mapping.apply(&states, Activation::Identity, pass.precision),
             None => Ok(states),
         }
     }

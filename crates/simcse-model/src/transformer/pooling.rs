@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
 use simcse_ops::embedding::embedding;
-use simcse_ops::linear::{Activation, linear};
+use simcse_ops::linear::{Activation, Precision};
 use simcse_ops::pooling::{Reduction, pool};
 
 use super::config::TransformerConfig;
@@ -118,7 +118,7 @@ impl Head {
             (Pooling::FirstLastMean, ..) => (&reduced[0] + last)? * 0.5,
             (Pooling::LayerMix, _, Some(weights)) => mix(reduced, weights),
             (Pooling::ClsTanhInTraining, ..) if !training => Ok(last.clone()),
-            (_, Some(dense), _) => linear(last, &dense.weight, &dense.bias, Activation::Tanh),
+            (_, Some(dense), _) => dense.apply(last, Activation::Tanh, Precision::Float32),
             _ => Ok(last.clone()),
         }
     }

@@ -43,10 +43,9 @@ fn transformer(seed: u64) -> Transformer {
         pad_token_id: 0,
     };
     let options = TransformerOptions {
-        layers: None,
         dropout: DropoutRates::new(0.1, 0.1),
-        pooling: Pooling::Cls,
         masked_lm: true,
+        ..TransformerOptions::evaluation(Pooling::Cls)
     };
     Transformer::new(config, &options, Stream::from_seed(seed)).unwrap()
 }

@@ -138,7 +138,12 @@ fn transformer(dropout: DropoutRates) -> Transformer {
         pad_token_id: 0,
     };
     let pooling = Pooling::ClsTanhInTraining;
-    let options = TransformerOptions { layers: None, dropout, pooling, masked_lm: false };
+    let options = TransformerOptions {
+        layers: None,
+        dropout,
+        masked_lm: false,
+        ..TransformerOptions::evaluation(pooling)
+    };
     Transformer::new(config, &options, Stream::from_seed(4)).unwrap()
 }
 
