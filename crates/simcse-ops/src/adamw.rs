@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::profile;
 use crate::simd::{Level, dispatch};
 use crate::tensors::{values, with_values};
 
@@ -50,6 +51,7 @@ pub fn adamw(
 
 /// Sum of the squares of all values, in float64 and in one order on every machine: for the global norm.
 pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
+    let _time = profile::kernel("gradient norm");
     with_values(tensor, |values| {
         let parts: Vec<f64> = values
             .par_chunks(CHUNK)
@@ -119,6 +121,7 @@ impl InplaceOp2 for AdamW<'_> {
         gradient: &CpuStorage,
         gradient_layout: &Layout,
     ) -> Result<()> {
+        let _time = profile::kernel("AdamW");
         let gradient = values(self.name(), gradient, gradient_layout)?;
         let CpuStorage::F32(parameter) = parameter else { bail!("AdamW: the parameter must be float32") };
         let Some((start, end)) = parameter_layout.contiguous_offsets() else {

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use crate::Segments;
 use crate::dropout::DropoutMasks;
 use crate::math::{dot, exp, sum};
+use crate::profile;
 use crate::simd::{Level, dispatch};
 use crate::small_products::{Left, multiply_small, padded};
 use crate::tensors::{split_mut, to_tensor, values, with_values};
@@ -119,6 +120,7 @@ impl CustomOp1 for Attention {
     }
 
     fn cpu_fwd(&self, projected: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _time = profile::kernel("attention, forward");
         let projected = values(self.name(), projected, layout)?;
         let (tokens, hidden_size) = (self.segments.tokens(), self.hidden_size());
         let mut output = vec![0.0; tokens * hidden_size];
@@ -132,6 +134,7 @@ impl CustomOp1 for Attention {
     }
 
     fn bwd(&self, projected: &Tensor, _output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let _time = profile::kernel("attention, backward");
         let hidden_size = self.hidden_size();
         let mut result = vec![0.0; projected.elem_count()];
         with_values(projected, |projected| {

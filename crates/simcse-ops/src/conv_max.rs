@@ -16,6 +16,7 @@ use rayon::prelude::*;
 
 use crate::Segments;
 use crate::matmul::{Output, Threads, View, multiply};
+use crate::profile;
 use crate::simd::{Level, Term, dispatch, gather_rows, scatter_row};
 use crate::tensors::{lock, split_mut, to_tensor, values, with_values};
 
@@ -95,6 +96,7 @@ impl CustomOp3 for ConvReluMax {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let _time = profile::kernel("convolution, forward");
         let tokens = values(self.name(), tokens, tokens_layout)?;
         let weight = values(self.name(), weight, weight_layout)?;
         let bias = values(self.name(), bias, bias_layout)?;
@@ -122,6 +124,7 @@ impl CustomOp3 for ConvReluMax {
         _output: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let _time = profile::kernel("convolution, backward");
         let winners = lock(&self.winners);
         with_values(gradient, |gradient| {
             let weight_gradient =

@@ -10,6 +10,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use simcse_random::uniform_bits;
 
+use crate::profile;
 use crate::simd::{Level, dispatch};
 use crate::tensors::{values, with_values};
 
@@ -88,11 +89,13 @@ impl CustomOp1 for Dropout {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _time = profile::kernel("dropout, forward");
         let output = self.masked(values(self.name(), storage, layout)?);
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }
 
     fn bwd(&self, _input: &Tensor, _output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let _time = profile::kernel("dropout, backward");
         let masked = with_values(gradient, |gradient| Ok(self.masked(gradient)))?;
         Ok(Some(Tensor::from_vec(masked, gradient.shape(), gradient.device())?))
     }

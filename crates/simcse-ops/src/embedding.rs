@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::Segments;
 use crate::dropout::DropoutMasks;
+use crate::profile;
 use crate::simd::Level;
 use crate::tensors::{values, with_values};
 
@@ -63,6 +64,7 @@ impl CustomOp1 for Embedding {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _time = profile::kernel("embedding, forward");
         let table = values(self.name(), storage, layout)?;
         let size = self.embedding_size;
         let mut tokens = Vec::with_capacity(self.ids.len() * size);
@@ -74,6 +76,7 @@ impl CustomOp1 for Embedding {
     }
 
     fn bwd(&self, table: &Tensor, _output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let _time = profile::kernel("embedding, backward");
         let size = self.embedding_size;
         let mut tokens = with_values(gradient, |gradient| Ok(gradient.to_vec()))?;
         self.apply_masks(&mut tokens);

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use crate::Segments;
 use crate::dropout::DropoutMasks;
 use crate::math::{dot, sum};
+use crate::profile;
 use crate::simd::{Level, dispatch};
 use crate::tensors::{lock, split_mut, to_tensor, values, with_values};
 
@@ -223,6 +224,7 @@ impl CustomOp3 for LayerNorm {
         affine: &CpuStorage,
         affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let _time = profile::kernel("layer norm, forward");
         let name = CustomOp3::name(self);
         let residual = values(name, residual, residual_layout)?;
         let affine = values(name, affine, affine_layout)?;
@@ -238,6 +240,7 @@ impl CustomOp3 for LayerNorm {
         _output: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let _time = profile::kernel("layer norm, backward");
         let (of_sum, of_input, of_affine) = with_values(gradient, |gradient| {
             with_values(affine, |affine| Ok(self.backward(affine, gradient)))
         })?;
@@ -259,6 +262,7 @@ impl CustomOp2 for LayerNorm {
         affine: &CpuStorage,
         affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let _time = profile::kernel("layer norm, forward");
         let name = CustomOp2::name(self);
         let affine = values(name, affine, affine_layout)?;
         let output = self.forward(values(name, input, input_layout)?, None, affine);
@@ -272,6 +276,7 @@ impl CustomOp2 for LayerNorm {
         _output: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let _time = profile::kernel("layer norm, backward");
         let (of_sum, of_input, of_affine) = with_values(gradient, |gradient| {
             with_values(affine, |affine| Ok(self.backward(affine, gradient)))
         })?;

@@ -14,6 +14,7 @@
 //! | [`conv_max`] | convolution + ReLU + max over time, `[T, E]` → `[S, M]` |
 //! | [`dropout`] | inverted dropout by row, `[S, D]` → `[S, D]` |
 //! | [`adamw`] | AdamW update in place |
+//! | [`profile`] | where the time of a step goes |
 //! | [`memory`] | pages of freed tensors are kept for the next ones |
 //! | [`simd`] | run-time dispatch: AVX-512, AVX2 + FMA, portable |
 //!
@@ -34,6 +35,7 @@ mod math;
 mod matmul;
 pub mod memory;
 pub mod pooling;
+pub mod profile;
 mod segments;
 pub mod simd;
 mod small_products;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bfloat16::multiply_rounded;
 use crate::math::{normal_distribution, tanh};
 use crate::matmul::{Output, Threads, View, multiply};
+use crate::profile;
 use crate::simd::{Level, dispatch};
 use crate::tensors::{lock, to_tensor, values, with_values};
 
@@ -139,6 +140,7 @@ impl CustomOp3 for Linear {
             lock(&self.before).clone_from(&output);
         }
         if self.activation != Activation::Identity {
+            let _time = profile::kernel("activation, forward");
             output.par_chunks_mut(CHUNK).for_each(|chunk| activate(self.level, self.activation, chunk));
         }
         Ok((CpuStorage::F32(output), Shape::from((rows, columns))))
@@ -155,11 +157,13 @@ impl CustomOp3 for Linear {
         with_values(gradient, |gradient| match self.activation {
             Activation::Identity => self.gradients(input, weight, bias, gradient),
             activation => {
+                let time = profile::kernel("activation, backward");
                 let mut through = lock(&self.before).clone();
                 through
                     .par_chunks_mut(CHUNK)
                     .zip(gradient.par_chunks(CHUNK))
                     .for_each(|(before, gradient)| differentiate(self.level, activation, gradient, before));
+                drop(time);
                 self.gradients(input, weight, bias, &through)
             }
         })
@@ -168,6 +172,7 @@ impl CustomOp3 for Linear {
 
 impl Linear {
     fn multiply(&self, left: View, right: View, output: &mut [f32], mode: Output) {
+        let _time = profile::product("linear, product", left.rows, left.columns, right.columns);
         match self.precision {
             Precision::Float32 => multiply(left, right, output, mode, Threads::All),
             Precision::BFloat16 => multiply_rounded(self.level, left, right, output, mode, Threads::All),
@@ -207,6 +212,7 @@ impl Linear {
 
 /// Sums over the rows of a row-major matrix, in the order of the rows.
 pub(crate) fn column_sums(level: Level, matrix: &[f32], columns: usize) -> Vec<f32> {
+    let _time = profile::kernel("bias gradient");
     let mut sums = vec![0.0; columns];
     sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(task, sums)| {
         add_columns(level, matrix, columns, task * COLUMNS, sums);

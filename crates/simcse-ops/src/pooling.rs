@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::Segments;
+use crate::profile;
 use crate::tensors::{split_mut, to_tensor, values, with_values};
 
 /// How the states of a sentence become one vector.
@@ -91,6 +92,7 @@ impl CustomOp1 for Pool {
     }
 
     fn cpu_fwd(&self, states: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let _time = profile::kernel("pooling, forward");
         let states = values(self.name(), states, layout)?;
         let mut output = vec![0.0; self.segments.len() * self.size];
         output.par_chunks_mut(self.size).enumerate().for_each(|(sentence, output)| {
@@ -100,6 +102,7 @@ impl CustomOp1 for Pool {
     }
 
     fn bwd(&self, states: &Tensor, _output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let _time = profile::kernel("pooling, backward");
         let mut result = vec![0.0; states.elem_count()];
         let sizes = (0..self.segments.len()).map(|sentence| self.segments.range(sentence).len() * self.size);
         let parts = split_mut(&mut result, sizes);

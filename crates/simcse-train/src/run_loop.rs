@@ -6,6 +6,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use simcse_model::{DropoutStream, Mode, SentenceEncoder};
+use simcse_ops::profile;
 use simcse_random::Stream;
 
 use crate::auxiliary::Auxiliary;
@@ -176,19 +177,32 @@ impl<'a> Run<'a> {
     fn step(&mut self, batches: &mut dyn BatchSource) -> Result<StepReport> {
         let Trainer { config, stream, .. } = *self.trainer;
         let done = self.state.step;
+        let _step = profile::step();
+        let phase = profile::phase("batch");
         let batch = batches.batch(done)?;
         batch.validate()?;
+        drop(phase);
+        let phase = profile::phase("forward");
         let mode = Mode::Train(DropoutStream::new(stream, done));
         let forward = Forward::new(self.encoder, &batch.tokens, mode, config.gradient_cache_rows)?;
+        drop(phase);
+        let phase = profile::phase("loss");
         let step_loss = self.objective.loss(forward.embeddings(), &batch, Health::looks_at(done))?;
         let loss = f64::from(step_loss.loss.to_scalar::<f32>()?);
         self.state.health.check(done + 1, loss, step_loss.diagnostics.as_ref())?;
+        drop(phase);
+        let phase = profile::phase("backward");
         let mut gradients = forward.gradients(&step_loss.loss)?;
+        drop(phase);
         drop(step_loss.loss); // and with it the graph of the objective, before that of the auxiliary loss
+        let phase = profile::phase("auxiliary loss");
         let auxiliary_loss = self.add_auxiliary(&batch, &mut gradients)?;
+        drop(phase);
+        let phase = profile::phase("optimiser");
         let learning_rate =
             config.learning_rate * config.schedule.factor(done, config.warmup_steps, config.steps);
         let gradient_norm = self.optimizer.step(&gradients, learning_rate)?;
+        drop(phase);
         drop(gradients);
         self.objective.after_step(self.encoder, &batch)?;
         self.state.step += 1;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use simcse_data::DataSource;
+use simcse_ops::profile;
 use simcse_train::interrupt::Interrupt;
 
 use super::RunOptions;
@@ -40,6 +41,9 @@ pub struct ExperimentCli {
     /// Folder that keeps embeddings of untrained encoders, so that raw and whitened rows compute them once
     #[arg(long, value_name = "DIR", env = "SIMCSE_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
+    /// Prints where the time of training steps went, kernel by kernel
+    #[arg(long)]
+    profile: bool,
     /// Runs again what is finished
     #[arg(long)]
     again: bool,
@@ -59,6 +63,9 @@ impl ExperimentCli {
             again: self.again,
             cache: self.cache_dir.clone(),
         };
+        if self.profile {
+            profile::enable();
+        }
         let mut configs = Vec::new();
         for path in &self.configs {
             configs.extend(sweep::load(path, &self.seeds, &self.overrides)?);
@@ -74,7 +81,11 @@ impl ExperimentCli {
                 );
             }
             say(&format!("[{}/{}] {} seed {}", number + 1, configs.len(), config.name, config.seed));
-            match options.run(config, &say) {
+            let result = options.run(config, &say);
+            if self.profile {
+                say(&profile::take().to_string());
+            }
+            match result {
                 Ok(summary) => summaries.push(summary),
                 Err(error) if options.interrupt.is_raised() || configs.len() == 1 => return Err(error),
                 Err(error) => {
