@@ -3,19 +3,23 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use simcse_bench::embedder::{self, EmbeddedSentences};
+use simcse_bench::embedder::EmbeddedSentences;
 use simcse_data::write_whole;
-use simcse_ops::linear::Precision;
 
-use crate::{npy, precision, say};
+use crate::raw::RawOptions;
+use crate::{npy, say};
 
 /// Embed sentences, one a line, into a file of one row per sentence
 #[derive(Debug, clap::Args)]
 pub(crate) struct EncodeCommand {
-    /// Directory of a trained encoder
-    encoder: PathBuf,
+    /// Directory of a trained encoder, or of one of sentence-transformers; with --pooling a checkpoint: a
+    /// folder, its name below the model folder, or owner/name on the hub
+    encoder: String,
+    #[command(flatten)]
+    raw: RawOptions,
     /// File of sentences, one a line; `-` is standard input
     #[arg(default_value = "-")]
     sentences: PathBuf,
@@ -25,9 +29,6 @@ pub(crate) struct EncodeCommand {
     /// Scale each embedding to length 1, so that a dot product is a cosine
     #[arg(long)]
     normalize: bool,
-    /// What matrix products are computed in: f32 or bf16
-    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = precision)]
-    precision: Precision,
 }
 
 /// Formats of the file.
@@ -40,10 +41,12 @@ enum Format {
 impl EncodeCommand {
     pub(crate) fn run(&self) -> anyhow::Result<ExitCode> {
         let format = format_of(&self.out)?;
-        let encoder = embedder::load(&self.encoder, self.precision)?;
+        let encoder = self.raw.load(&self.encoder)?;
         let text = read(&self.sentences)?;
         let sentences = sentences(&text).with_context(|| self.sentences.display().to_string())?;
+        let began = Instant::now();
         let embedded = EmbeddedSentences::new(encoder.as_ref(), sentences.iter().copied())?;
+        let rate = embedded.len() as f64 / began.elapsed().as_secs_f64();
         let size = embedded.embedding_size();
         let mut values = Vec::with_capacity(sentences.len() * size);
         for sentence in &sentences {
@@ -57,7 +60,8 @@ impl EncodeCommand {
             Format::Tsv => tsv(&values, size).into_bytes(),
         };
         write_whole(&self.out, &bytes)?;
-        say(&format!("{}: {} embeddings of size {size}", self.out.display(), sentences.len()));
+        let (path, count) = (self.out.display(), sentences.len());
+        say(&format!("{path}: {count} embeddings of size {size}; {rate:.1} sentences/s"));
         if embedded.truncated() > 0 {
             let (cut, unique) = (embedded.truncated(), embedded.len());
             say(&format!(

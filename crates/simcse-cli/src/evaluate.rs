@@ -1,21 +1,17 @@
 //! `simcse evaluate`: the metrics of one encoder or baseline.
 
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use simcse_bench::baselines::{Baseline, evaluate_baseline};
-use simcse_bench::config::TransformerSection;
-use simcse_bench::embedder::{self, Embedder};
-use simcse_bench::pretrained::Pretrained;
 use simcse_bench::tasks::{Scores, TRUNCATED, evaluate};
 use simcse_data::PairSet;
-use simcse_model::Pooling;
-use simcse_ops::linear::Precision;
 
 use crate::data::{DataOptions, TaskOptions};
-use crate::{precision, say};
+use crate::raw::RawOptions;
+use crate::say;
 
 /// Score an encoder, or a baseline, on sentence-pair data sets
 #[derive(Debug, clap::Args)]
@@ -35,9 +31,6 @@ pub(crate) struct EvaluateCommand {
     /// Seed, for `--baseline mean-random-vectors`
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
-    /// What matrix products are computed in: f32 or bf16
-    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = precision)]
-    precision: Precision,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -45,54 +38,6 @@ pub(crate) struct EvaluateCommand {
     tasks: TaskOptions,
     #[command(flatten)]
     data: DataOptions,
-}
-
-/// How a checkpoint that nobody has trained for sentences becomes an encoder.
-#[derive(Debug, clap::Args)]
-struct RawOptions {
-    /// Score a checkpoint as it is, its token states pooled so: cls, mean, first_last_mean, max, layer_mix
-    #[arg(long, value_name = "NAME", value_parser = pooling, requires = "encoder")]
-    pooling: Option<Pooling>,
-    /// Its first N layers; without it all
-    #[arg(long, value_name = "N", requires = "pooling")]
-    layers: Option<usize>,
-    /// Put before every sentence, such as "query: "
-    #[arg(long, value_name = "TEXT", requires = "pooling")]
-    prefix: Option<String>,
-    /// Tokens of a sentence beyond this number are cut off; without it those without a position
-    #[arg(long, value_name = "N", requires = "pooling", value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: Option<u32>,
-    /// Branch, tag or commit on the hub; without it `main`
-    #[arg(long, value_name = "NAME", requires = "pooling")]
-    revision: Option<String>,
-    /// Folder with checkpoints
-    #[arg(long, value_name = "DIR", env = "SIMCSE_MODEL_DIR")]
-    model_dir: Option<PathBuf>,
-}
-
-/// A pooling by the name that it has in configurations.
-fn pooling(name: &str) -> Result<Pooling, String> {
-    serde_json::from_value(name.into()).map_err(|error| error.to_string())
-}
-
-impl RawOptions {
-    /// The encoder of this name, raw where there is a pooling.
-    fn load(&self, name: &str, precision: Precision) -> Result<Box<dyn Embedder>> {
-        let Some(pooling) = self.pooling else { return embedder::load(Path::new(name), precision) };
-        let section = TransformerSection {
-            checkpoint: name.to_owned(),
-            revision: self.revision.clone(),
-            layers: self.layers,
-            pooling,
-            prefix: self.prefix.clone(),
-            hidden_dropout: 0.0,
-            attention_dropout: 0.0,
-            token_weight_smoothing: None,
-            precision,
-        };
-        let max_tokens = self.max_tokens.map(|tokens| tokens as usize);
-        Ok(Box::new(Pretrained::raw(&section, max_tokens, self.model_dir.as_deref())?.encoder))
-    }
 }
 
 /// Names of the baselines.
@@ -111,7 +56,7 @@ impl EvaluateCommand {
         // What is to be scored comes first: loading the data takes longer than a typing error deserves.
         let scores = match (&self.encoder, self.baseline) {
             (Some(name), _) => {
-                let encoder = self.raw.load(name, self.precision)?;
+                let encoder = self.raw.load(name)?;
                 evaluate(encoder.as_ref(), &self.sets()?)?
             }
             (None, Some(name)) => {

@@ -4,7 +4,6 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use simcse_ops::linear::Precision;
 
 mod baselines;
 mod compare;
@@ -12,6 +11,7 @@ mod data;
 mod encode;
 mod evaluate;
 mod npy;
+mod raw;
 mod report;
 
 #[global_allocator]
@@ -56,11 +56,6 @@ fn main() -> ExitCode {
 
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// A precision by the name that it has in configurations.
-fn precision(name: &str) -> Result<Precision, String> {
-    serde_json::from_value(name.into()).map_err(|error| error.to_string())
 }
 
 /// A line on standard error.

@@ -1,0 +1,171 @@
+//! Steps of the real training loop, each timed.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use serde::Serialize;
+use simcse_bench::experiment::batches::DropoutViews;
+use simcse_data::{BatchSampler, LastBatch};
+use simcse_losses::{Candidates, InfoNceConfig, Similarity};
+use simcse_model::SentenceEncoder;
+use simcse_ops::profile;
+use simcse_random::Stream;
+use simcse_train::health::HealthConfig;
+use simcse_train::interrupt::Interrupt;
+use simcse_train::objective::ViewContrast;
+use simcse_train::run_loop::{Observer, StepReport};
+use simcse_train::schedule::Schedule;
+use simcse_train::{TrainConfig, Trainer};
+
+use crate::peak_memory;
+
+/// How many steps, and of how many sentences.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StepOptions {
+    /// Sentences of a batch, each in two views
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch_size: usize,
+    /// Steps that are timed
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    steps: u64,
+    /// Steps before them that are not
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    warm_up: u64,
+    /// Rows that the encoder sees at a time (gradient cache); without it all of them
+    #[arg(long, value_name = "N")]
+    gradient_cache_rows: Option<usize>,
+    /// Print to standard error where the time went
+    #[arg(long)]
+    profile: bool,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    sentences_per_second: f64,
+    median_step_ms: f64,
+    steps_ms: Vec<f64>,
+    batch_size: usize,
+    mean_tokens: f64,
+    peak_memory_mib: Option<u64>,
+    last_loss: f64,
+}
+
+/// Trains `encoder` on two dropout views of each of these sentences; returns the report as JSON.
+pub(crate) fn run(
+    encoder: &dyn SentenceEncoder,
+    sequences: Vec<Vec<u32>>,
+    learning_rate: f64,
+    options: &StepOptions,
+) -> Result<String> {
+    let steps = options.warm_up + options.steps;
+    let stream = Stream::from_seed(1);
+    let mean_tokens = sequences.iter().map(Vec::len).sum::<usize>() as f64 / sequences.len() as f64;
+    let sampler = BatchSampler::unique(sequences.len(), options.batch_size, LastBatch::Drop, stream)?;
+    let mut batches = DropoutViews::new(sequences, sampler, None, stream);
+    let loss = InfoNceConfig {
+        candidates: Candidates::OtherView,
+        symmetric: false,
+        similarity: Similarity::Cosine,
+        temperature: 0.05,
+        hard_negative_weight: None,
+        queue: None,
+    };
+    let folder = tempfile::tempdir()?;
+    let trainer = Trainer {
+        config: &train_config(steps, learning_rate, options),
+        // A few steps of random weights prove nothing about learning.
+        health: &HealthConfig { identical_views_allowed: true, chance_level_steps: 0 },
+        stream,
+        checkpoint: folder.path().join("checkpoint"),
+        fingerprint: String::new(),
+        interrupt: Interrupt::default(),
+        auxiliary: None,
+    };
+    if options.profile {
+        profile::enable();
+    }
+    let mut clock =
+        Clock { began: Instant::now(), seconds: Vec::new(), warm_up: options.warm_up, last_loss: 0.0 };
+    trainer.run(encoder, &mut batches, &mut ViewContrast::new(loss, encoder)?, &mut clock)?;
+    if options.profile {
+        drop(std::io::Write::write_all(&mut std::io::stderr(), profile::take().to_string().as_bytes()));
+    }
+    let milliseconds: Vec<f64> = clock.seconds[options.warm_up as usize..].iter().map(|s| s * 1e3).collect();
+    let median = median(&milliseconds);
+    Ok(serde_json::to_string(&Report {
+        sentences_per_second: options.batch_size as f64 / median * 1e3,
+        median_step_ms: median,
+        steps_ms: milliseconds,
+        batch_size: options.batch_size,
+        mean_tokens,
+        peak_memory_mib: peak_memory(),
+        last_loss: clock.last_loss,
+    })?)
+}
+
+fn train_config(steps: u64, learning_rate: f64, options: &StepOptions) -> TrainConfig {
+    TrainConfig {
+        batch_size: options.batch_size,
+        steps,
+        learning_rate,
+        schedule: Schedule::Constant,
+        warmup_steps: 0,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        max_gradient_norm: 1.0,
+        evaluate_every: u64::MAX,
+        early_stop_patience: 0,
+        checkpoint_every: u64::MAX,
+        gradient_cache_rows: options.gradient_cache_rows,
+        groups: Vec::new(),
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
+}
+
+/// Reads the time when a step is done; scores nothing.
+struct Clock {
+    began: Instant,
+    seconds: Vec<f64>,
+    warm_up: u64,
+    last_loss: f64,
+}
+
+impl Observer for Clock {
+    fn evaluate(&mut self, _encoder: &dyn SentenceEncoder, _step: u64) -> Result<f64> {
+        self.began = Instant::now();
+        Ok(0.0)
+    }
+
+    fn on_step(&mut self, report: &StepReport) -> Result<()> {
+        self.seconds.push(self.began.elapsed().as_secs_f64());
+        self.last_loss = report.loss;
+        if report.step == self.warm_up {
+            drop(profile::take());
+        }
+        self.began = Instant::now();
+        Ok(())
+    }
+
+    fn on_begin(&mut self, _step: u64) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_in_the_middle() {
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
+    }
+}
