@@ -96,7 +96,10 @@ impl CustomOp3 for ConvReluMax {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let _time = profile::kernel("convolution, forward");
+        let FilterShape { width, embedding_size, .. } = self.shape;
+        let windows = self.segments.tokens();
+        let _time =
+            profile::product("convolution, forward", windows, width * embedding_size, self.shape.maps);
         let tokens = values(self.name(), tokens, tokens_layout)?;
         let weight = values(self.name(), weight, weight_layout)?;
         let bias = values(self.name(), bias, bias_layout)?;

@@ -6,6 +6,7 @@ use anyhow::Result;
 use candle_core::{DType, Device, Tensor};
 use serde_json::json;
 use simcse_ops::linear::{Activation, Precision, linear};
+use statrs::statistics::{Data, OrderStatistics as _};
 
 const REPEATS: usize = 15;
 
@@ -29,6 +30,5 @@ fn rate(size: usize, precision: Precision) -> Result<f64> {
         linear(&square, &square, &bias, Activation::Identity, precision)?;
         seconds.push(began.elapsed().as_secs_f64());
     }
-    seconds.sort_by(f64::total_cmp);
-    Ok(2.0 * (size as f64).powi(3) / seconds[REPEATS / 2] / 1e9)
+    Ok(2.0 * (size as f64).powi(3) / Data::new(seconds).median() / 1e9)
 }

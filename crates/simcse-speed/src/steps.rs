@@ -1,5 +1,6 @@
 //! Steps of the real training loop, each timed.
 
+use std::io::Write as _;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -16,6 +17,7 @@ use simcse_train::objective::ViewContrast;
 use simcse_train::run_loop::{Observer, StepReport};
 use simcse_train::schedule::Schedule;
 use simcse_train::{TrainConfig, Trainer};
+use statrs::statistics::{Data, OrderStatistics as _};
 
 use crate::peak_memory;
 
@@ -47,6 +49,8 @@ struct Report {
     steps_ms: Vec<f64>,
     batch_size: usize,
     mean_tokens: f64,
+    /// Floating point operations of the matrix products of a step.
+    product_operations: f64,
     peak_memory_mib: Option<u64>,
     last_loss: f64,
 }
@@ -82,23 +86,24 @@ pub(crate) fn run(
         interrupt: Interrupt::default(),
         auxiliary: None,
     };
-    if options.profile {
-        profile::enable();
-    }
+    profile::enable();
     let mut clock =
         Clock { began: Instant::now(), seconds: Vec::new(), warm_up: options.warm_up, last_loss: 0.0 };
     trainer.run(encoder, &mut batches, &mut ViewContrast::new(loss, encoder)?, &mut clock)?;
+    let profile = profile::take();
     if options.profile {
-        drop(std::io::Write::write_all(&mut std::io::stderr(), profile::take().to_string().as_bytes()));
+        drop(write!(std::io::stderr(), "{profile}"));
     }
+    let operations: u64 = profile.kernels.iter().map(|(_, total)| total.operations).sum();
     let milliseconds: Vec<f64> = clock.seconds[options.warm_up as usize..].iter().map(|s| s * 1e3).collect();
-    let median = median(&milliseconds);
+    let median = Data::new(milliseconds.clone()).median();
     Ok(serde_json::to_string(&Report {
         sentences_per_second: options.batch_size as f64 / median * 1e3,
         median_step_ms: median,
         steps_ms: milliseconds,
         batch_size: options.batch_size,
         mean_tokens,
+        product_operations: operations as f64 / profile.steps.calls.max(1) as f64,
         peak_memory_mib: peak_memory(),
         last_loss: clock.last_loss,
     })?)
@@ -122,13 +127,6 @@ fn train_config(steps: u64, learning_rate: f64, options: &StepOptions) -> TrainC
         gradient_cache_rows: options.gradient_cache_rows,
         groups: Vec::new(),
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[middle] } else { (sorted[middle - 1] + sorted[middle]) / 2.0 }
 }
 
 /// Reads the time when a step is done; scores nothing.
@@ -157,15 +155,5 @@ impl Observer for Clock {
 
     fn on_begin(&mut self, _step: u64) -> Result<()> {
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_of_an_even_number_lies_in_the_middle() {
-        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0, 2.0, 3.0])), (2.0, 2.5));
     }
 }

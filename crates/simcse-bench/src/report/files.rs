@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::definition::{Definitions, View};
-use super::{build_table, load_results, render, splice};
+use super::{build_table, load_results, render, speed, splice};
 use crate::record::write_whole;
 
 /// Documents that may hold markers, relative to the root.
@@ -50,6 +50,10 @@ pub fn generate(root: &Path) -> anyhow::Result<Report> {
             );
             blocks.insert(table.name.clone(), format!("{MARK}\n\n{markdown}\n"));
         }
+    }
+    if let Some(markdown) = speed::peers(root)? {
+        files.insert("results/tables/speed.md".into(), format!("{MARK}\n\n{markdown}"));
+        blocks.insert("speed".to_owned(), format!("{MARK}\n\n{markdown}\n"));
     }
     for document in DOCUMENTS {
         let path = root.join(document);

@@ -13,6 +13,7 @@ mod groups;
 mod natural_order;
 mod render;
 mod runs;
+mod speed;
 mod splice;
 mod table;
 
