@@ -41,6 +41,10 @@ exp experiment config *arguments:
 baselines *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- baselines "$@"
 
+# Time training and encoding beside PyTorch, sentence-transformers and onnxruntime into results/bench (about an hour on an idle machine)
+bench-peers *arguments:
+    python3 benches/peers/run.py "$@"
+
 # Rebuild every table from results/runs
 tables *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- report "$@"

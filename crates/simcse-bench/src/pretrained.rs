@@ -45,6 +45,9 @@ impl Pretrained {
             precision: section.precision,
         };
         let network = Transformer::load(&found.folder, &options, stream)?;
+        if let Some(sharpness) = section.sharpness {
+            network.set_sharpness(sharpness as f32)?;
+        }
         let tokenizer = PretrainedTokenizer::from_folder(&found.folder)?;
         let (known, tokens) = (network.config().vocab_size, tokenizer.vocabulary_size());
         ensure!(

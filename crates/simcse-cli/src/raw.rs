@@ -15,7 +15,8 @@ pub(crate) struct RawOptions {
     /// What matrix products are computed in: f32 or bf16
     #[arg(long, value_name = "NAME", default_value = "f32", value_parser = precision)]
     precision: Precision,
-    /// Use a checkpoint as it is, its token states pooled so: cls, mean, first_last_mean, max, layer_mix
+    /// Use a checkpoint as it is, its token states pooled so: cls, mean, first_last_mean, max, layer_mix,
+    /// smooth_maximum
     #[arg(long, value_name = "NAME", value_parser = pooling, requires = "encoder")]
     pooling: Option<Pooling>,
     /// Its first N layers; without it all
@@ -58,6 +59,7 @@ impl RawOptions {
             hidden_dropout: 0.0,
             attention_dropout: 0.0,
             token_weight_smoothing: None,
+            sharpness: None,
             precision: self.precision,
         };
         let max_tokens = self.max_tokens.map(|tokens| tokens as usize);

@@ -23,7 +23,7 @@ const SENTENCES: [&str; 4] = [
 /// Cuts the last sentence.
 const MAX_TOKENS: usize = 20;
 
-const POOLINGS: [(&str, Pooling); 8] = [
+const POOLINGS: [(&str, Pooling); 9] = [
     ("cls", Pooling::Cls),
     ("cls_tanh_in_training", Pooling::ClsTanhInTraining),
     ("cls_tanh", Pooling::ClsTanh),
@@ -32,6 +32,7 @@ const POOLINGS: [(&str, Pooling); 8] = [
     ("max", Pooling::Max),
     ("layer_mix", Pooling::LayerMix),
     ("weighted_mean", Pooling::WeightedMean),
+    ("smooth_maximum", Pooling::SmoothMaximum),
 ];
 
 /// bert-tiny-zh with a prefix and, for some, a whitening.
@@ -45,6 +46,9 @@ fn saved(pooling: Pooling) -> Option<SavedEncoder> {
     if let Some(weights) = encoder.parameters().get("head.token_weights") {
         let logarithms: Vec<f32> = (0..weights.elem_count()).map(|id| (id as f32).sin()).collect();
         encoder.set_token_weights(&logarithms).unwrap();
+    }
+    if pooling == Pooling::SmoothMaximum {
+        encoder.set_sharpness(3.0).unwrap();
     }
     if let Some(weight) = encoder.parameters().get("head.dense.weight") {
         // Outputs far from 0: whitening divides by their spread, and rounding with it.
@@ -87,7 +91,8 @@ fn a_directory_gives_the_same_embeddings_to_the_bit() {
 /// sentences = [...]  # as above
 /// golden = {}
 /// for folder in sorted(path for path in pathlib.Path(".").iterdir() if path.is_dir()):
-///     rows = SentenceTransformer(str(folder), device="cpu").encode(sentences, batch_size=4).astype(float)
+///     model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=True)
+///     rows = model.encode(sentences, batch_size=4).astype(float)
 ///     wave = np.sin(0.7 * np.arange(rows.shape[1]))
 ///     golden[folder.name] = {"size": rows.shape[1], "first": rows[:, :5].round(7).tolist(),
 ///                            "products": (rows @ wave).round(7).tolist()}

@@ -230,6 +230,7 @@ fn every_parameter_gets_a_gradient_that_is_not_zero() {
         Pooling::Max,
         Pooling::LayerMix,
         Pooling::WeightedMean,
+        Pooling::SmoothMaximum,
     ];
     for architecture in [Architecture::Bert, Architecture::Albert, Architecture::Roberta] {
         for pooling in poolings {

@@ -148,6 +148,37 @@ fn token_weights_weigh_the_mean() {
     assert!(load("bert", Pooling::Mean).set_token_weights(&logarithms).is_err());
 }
 
+/// Written out in float64 from its definition, without subtracting a maximum.
+#[test]
+fn the_smooth_maximum_lies_between_weighted_mean_and_maximum() {
+    let (golden, batch) = golden();
+    let encoder = load("bert", Pooling::SmoothMaximum);
+    let logarithms: Vec<f32> = (0..encoder.config().vocab_size).map(|id| 0.3 * id as f32 - 1.0).collect();
+    encoder.set_token_weights(&logarithms).unwrap();
+    for sharpness in [0.25_f32, 1.0, 6.0] {
+        encoder.set_sharpness(sharpness).unwrap();
+        let got = encoder.forward(&batch, Mode::Evaluate).unwrap().to_vec2::<f32>().unwrap();
+        for (sentence, got) in got.iter().enumerate() {
+            let rows = rows(&golden, "bert", sentence, 2);
+            let weights: Vec<f64> =
+                batch.row(sentence).iter().map(|id| f64::from(logarithms[*id as usize]).exp()).collect();
+            let beta = f64::from(sharpness);
+            let want = |column: usize| {
+                let powers =
+                    rows.iter().zip(&weights).map(|(row, weight)| weight * (beta * row[column]).exp());
+                (powers.sum::<f64>() / weights.iter().sum::<f64>()).ln() / beta
+            };
+            assert_near(got, &(0..8).map(want).collect::<Vec<_>>(), 1e-5, &format!("{sentence} {sharpness}"));
+        }
+    }
+    // States of any size: nothing overflows.
+    encoder.set_sharpness(1e4).unwrap();
+    let sharp = values(&encoder.forward(&batch, Mode::Evaluate).unwrap());
+    let largest = values(&load("bert", Pooling::Max).forward(&batch, Mode::Evaluate).unwrap());
+    assert!(sharp.iter().zip(&largest).all(|(sharp, largest)| (sharp - largest).abs() < 1e-2));
+    assert!(load("bert", Pooling::Mean).set_sharpness(1.0).is_err());
+}
+
 #[test]
 fn layer_weights_are_a_softmax() {
     let (golden, batch) = golden();

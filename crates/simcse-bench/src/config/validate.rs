@@ -132,8 +132,14 @@ fn transformer(section: &TransformerSection) -> Result {
         let key = "encoder.token_weight_smoothing";
         let fix = "give a number above 0, such as 0.001";
         check(smoothing > 0.0 && smoothing.is_finite(), key, &smoothing, fix)?;
-        let fix = "leave it out, or set encoder.pooling to \"weighted_mean\"";
-        check(section.pooling == Pooling::WeightedMean, key, &smoothing, fix)?;
+        let fix = "leave it out, or set encoder.pooling to \"weighted_mean\" or \"smooth_maximum\"";
+        check(section.pooling.weighs_tokens(), key, &smoothing, fix)?;
+    }
+    if let Some(sharpness) = section.sharpness {
+        let (key, fix) = ("encoder.sharpness", "give a number above 0, such as 4");
+        check(sharpness > 0.0 && sharpness.is_finite(), key, &sharpness, fix)?;
+        let fix = "leave it out, or set encoder.pooling to \"smooth_maximum\"";
+        check(section.pooling == Pooling::SmoothMaximum, key, &sharpness, fix)?;
     }
     for (key, rate) in [
         ("encoder.hidden_dropout", section.hidden_dropout),

@@ -45,8 +45,8 @@ impl Start {
         self.encoder.tokenizer.encode_all(&sentences, max_tokens)
     }
 
-    /// Begins the weights of [`simcse_model::Pooling::WeightedMean`] with a / (a + frequency) where the
-    /// configuration gives a (Arora et al. 2017); the frequency of a token is its share of `text`.
+    /// Begins the token weights of the pooling with a / (a + frequency) where the configuration gives a (Arora et
+    /// al. 2017); the frequency of a token is its share of `text`.
     pub fn weigh_tokens(&self, config: &RunConfig, text: &Tokenized) -> Result<()> {
         let EncoderConfig::Transformer(TransformerSection {
             token_weight_smoothing: Some(smoothing), ..

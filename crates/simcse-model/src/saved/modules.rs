@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
-use simcse_data::{PretrainedTokenizer, SentenceTokenizer as _};
+use simcse_data::{PretrainedTokenizer, SentenceTokenizer as _, write_whole};
 
 use super::files::{make_folder, write_json, write_tensors};
 use super::{SavedEncoder, Tokenizer, WEIGHTS};
@@ -12,6 +12,8 @@ use crate::{ModelError, Pooling, Result, SentenceEncoder as _, Transformer};
 
 pub(super) const MODULES: &str = "modules.json";
 pub(super) const LENGTHS: &str = "sentence_bert_config.json";
+/// Not a class of sentence-transformers: its code lies in the directory.
+const SMOOTH_MAXIMUM: &str = "SmoothMaximum";
 pub(super) const PROMPTS: &str = "config_sentence_transformers.json";
 
 /// A step of the pipeline: its class, its `config.json`, its weights.
@@ -40,6 +42,9 @@ pub(super) fn save(saved: &SavedEncoder, encoder: &Transformer, folder: &Path) -
         &json!({ "max_seq_length": saved.max_tokens, "do_lower_case": false }),
     )?;
     write_json(&folder.join(PROMPTS), &prompts(&saved.prefix))?;
+    if encoder.options().pooling == Pooling::SmoothMaximum {
+        write_whole(&folder.join("smooth_maximum.py"), include_bytes!("smooth_maximum.py"))?;
+    }
     let mut list = vec![entry(0, "", "Transformer")];
     for (index, module) in modules(saved, encoder)?.into_iter().enumerate() {
         let name = format!("{}_{}", index + 1, module.class);
@@ -54,7 +59,10 @@ pub(super) fn save(saved: &SavedEncoder, encoder: &Transformer, folder: &Path) -
 }
 
 fn entry(index: usize, path: &str, class: &str) -> Value {
-    let kind = format!("sentence_transformers.models.{class}");
+    let kind = match class {
+        SMOOTH_MAXIMUM => "smooth_maximum.SmoothMaximum".to_owned(),
+        _ => format!("sentence_transformers.models.{class}"),
+    };
     json!({ "idx": index, "name": index.to_string(), "path": path, "type": kind })
 }
 
@@ -106,7 +114,11 @@ fn modules(saved: &SavedEncoder, encoder: &Transformer) -> Result<Vec<Module>> {
     if pooling == Pooling::WeightedMean {
         modules.push(word_weights(saved, encoder)?);
     }
-    modules.push(Module { class: "Pooling", config: pooling_config(pooling, size), tensors: Vec::new() });
+    modules.push(if pooling == Pooling::SmoothMaximum {
+        smooth_maximum(encoder)?
+    } else {
+        Module { class: "Pooling", config: pooling_config(pooling, size), tensors: Vec::new() }
+    });
     if pooling == Pooling::ClsTanh {
         let weight = parameter(encoder, "head.dense.weight")?;
         modules.push(dense(
@@ -138,11 +150,26 @@ fn word_weights(saved: &SavedEncoder, encoder: &Transformer) -> Result<Module> {
     Ok(Module { class: "WordWeights", config, tensors: Vec::new() })
 }
 
+/// What `smooth_maximum.py` loads.
+fn smooth_maximum(encoder: &Transformer) -> Result<Module> {
+    let tensor =
+        |name: &str| Ok::<_, ModelError>((name.to_owned(), parameter(encoder, &format!("head.{name}"))?));
+    Ok(Module {
+        class: SMOOTH_MAXIMUM,
+        config: json!({ "word_embedding_dimension": encoder.embedding_size() }),
+        tensors: vec![tensor("token_weights")?, tensor("sharpness")?],
+    })
+}
+
 fn pooling_config(pooling: Pooling, size: usize) -> Value {
     let (is_cls, is_max) = match pooling {
         Pooling::Cls | Pooling::ClsTanhInTraining | Pooling::ClsTanh => (true, false),
         Pooling::Max => (false, true),
-        Pooling::Mean | Pooling::FirstLastMean | Pooling::LayerMix | Pooling::WeightedMean => (false, false),
+        Pooling::Mean
+        | Pooling::FirstLastMean
+        | Pooling::LayerMix
+        | Pooling::WeightedMean
+        | Pooling::SmoothMaximum => (false, false),
     };
     json!({
         "word_embedding_dimension": size,

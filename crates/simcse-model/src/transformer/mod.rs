@@ -65,7 +65,7 @@ impl TransformerOptions {
 
 /// A transformer encoder with its parameters, named as in `transformers` without the prefix of a model
 /// class, beside `head.dense.weight` `[H, H]`, `head.dense.bias` `[H]`, `head.layer_weights` `[L + 1]` and
-/// `head.token_weights` `[V]` of the poolings that learn.
+/// `head.token_weights` `[V]` and `head.sharpness` `[1]` of the poolings that learn.
 #[derive(Debug)]
 pub struct Transformer {
     config: TransformerConfig,
@@ -159,15 +159,24 @@ impl Transformer {
         self.options.precision = precision;
     }
 
-    /// Sets the logarithms of the token weights `[V]` of [`Pooling::WeightedMean`].
+    /// Sets the logarithms of the token weights `[V]` of [`Pooling::WeightedMean`] and [`Pooling::SmoothMaximum`].
     ///
     /// Fails with another pooling and where the number of weights is not that of the vocabulary.
     pub fn set_token_weights(&self, logarithms: &[f32]) -> Result<()> {
-        let Some(weights) = self.parameters.get("head.token_weights") else {
-            let (value, problem) = (format!("{:?}", self.options.pooling), "has no token weights".to_owned());
+        self.set_of_pooling("head.token_weights", logarithms)
+    }
+
+    /// Sets the sharpness β of [`Pooling::SmoothMaximum`]. Fails with another pooling.
+    pub fn set_sharpness(&self, sharpness: f32) -> Result<()> {
+        self.set_of_pooling("head.sharpness", &[sharpness])
+    }
+
+    fn set_of_pooling(&self, name: &str, values: &[f32]) -> Result<()> {
+        let Some(parameter) = self.parameters.get(name) else {
+            let (value, problem) = (format!("{:?}", self.options.pooling), format!("has no {name}"));
             return Err(ModelError::Config { key: "pooling", value, problem });
         };
-        Ok(weights.set(&Tensor::new(logarithms, &candle_core::Device::Cpu)?)?)
+        Ok(parameter.set(&Tensor::new(values, &candle_core::Device::Cpu)?)?)
     }
 
     /// Token states `[T, H]`: of the embedding layer, then of each layer.

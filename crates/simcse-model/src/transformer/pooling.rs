@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
+use simcse_ops::Segments;
 use simcse_ops::embedding::embedding;
 use simcse_ops::linear::{Activation, Precision};
 use simcse_ops::pooling::{Reduction, pool};
@@ -42,9 +43,19 @@ pub enum Pooling {
     /// ln(a / (a + frequency)) it is the weighted average of Arora et al. 2017 ("A Simple but Tough-to-Beat
     /// Baseline for Sentence Embeddings", algorithm 1, line 2) over contextual states.
     WeightedMean,
+    /// Between [`Pooling::WeightedMean`] and [`Pooling::Max`]: `ln(Σ exp(w[id]) exp(β · state) / Σ exp(w[id])) / β`
+    /// with the weights of the former and a trained sharpness β, begun with 1. β → 0 is the weighted mean and
+    /// β → ∞ the maximum (generalised pooling: Boureau et al. 2010, "A Theoretical Analysis of Feature Pooling in
+    /// Visual Recognition", section 3).
+    SmoothMaximum,
 }
 
 impl Pooling {
+    /// Whether tokens have weights.
+    pub fn weighs_tokens(self) -> bool {
+        matches!(self, Self::WeightedMean | Self::SmoothMaximum)
+    }
+
     /// Whether the output of `layer` (0: the embedding layer) enters.
     pub(super) fn uses(self, layer: usize, layers: usize) -> bool {
         match self {
@@ -58,7 +69,9 @@ impl Pooling {
     pub(super) fn reduction(self) -> Reduction {
         match self {
             Self::Cls | Self::ClsTanhInTraining | Self::ClsTanh => Reduction::First,
-            Self::Mean | Self::FirstLastMean | Self::LayerMix | Self::WeightedMean => Reduction::Mean,
+            Self::Mean | Self::FirstLastMean | Self::LayerMix | Self::WeightedMean | Self::SmoothMaximum => {
+                Reduction::Mean
+            }
             Self::Max => Reduction::Max,
         }
     }
@@ -74,6 +87,8 @@ pub(super) struct Head {
     layer_weights: Option<Tensor>,
     /// Logarithms, `[V]`.
     token_weights: Option<Tensor>,
+    /// `[1]`.
+    sharpness: Option<Tensor>,
 }
 
 impl Head {
@@ -83,7 +98,8 @@ impl Head {
         parameters: &mut Parameters<'_>,
     ) -> Result<Self> {
         let (hidden_size, layers) = (config.hidden_size, config.num_hidden_layers);
-        let mut head = Self { pooling, dense: None, layer_weights: None, token_weights: None };
+        let mut head =
+            Self { pooling, dense: None, layer_weights: None, token_weights: None, sharpness: None };
         match pooling {
             Pooling::ClsTanh | Pooling::ClsTanhInTraining => {
                 head.dense = Some(Linear::build("head.dense", hidden_size, hidden_size, parameters)?);
@@ -91,9 +107,12 @@ impl Head {
             Pooling::LayerMix => {
                 head.layer_weights = Some(parameters("head.layer_weights", &[layers + 1], Initial::Zeros)?);
             }
-            Pooling::WeightedMean => {
+            Pooling::WeightedMean | Pooling::SmoothMaximum => {
                 let name = "head.token_weights";
                 head.token_weights = Some(parameters(name, &[config.vocab_size], Initial::Zeros)?);
+                if pooling == Pooling::SmoothMaximum {
+                    head.sharpness = Some(parameters("head.sharpness", &[1], Initial::Ones)?);
+                }
             }
             _ => {}
         }
@@ -107,8 +126,10 @@ impl Head {
             return pool(states, segments, self.pooling.reduction());
         };
         let weights = embedding(&weights.unsqueeze(1)?, pass.batch.ids(), segments, None)?.exp()?; // [T, 1]
-        let sums = pool(&states.broadcast_mul(&weights)?, segments, Reduction::Mean)?;
-        sums.broadcast_div(&pool(&weights, segments, Reduction::Mean)?)
+        match &self.sharpness {
+            Some(sharpness) => smooth_maximum(states, &weights, sharpness, segments),
+            None => weighted_mean(states, &weights, segments),
+        }
     }
 
     /// Embeddings `[S, H]` from the reduced states `[S, H]` of the layers in use, first layer first.
@@ -122,6 +143,29 @@ impl Head {
             _ => Ok(last.clone()),
         }
     }
+}
+
+/// `[T, H]` with weights `[T, 1]` → `[S, H]`.
+fn weighted_mean(states: &Tensor, weights: &Tensor, segments: &Segments) -> Result<Tensor> {
+    let sums = pool(&states.broadcast_mul(weights)?, segments, Reduction::Mean)?;
+    sums.broadcast_div(&pool(weights, segments, Reduction::Mean)?)
+}
+
+/// As [`weighted_mean`]. Powers are taken of the distance to the sentence's maximum, which is a constant to the
+/// gradient: what is subtracted within comes back outside.
+fn smooth_maximum(
+    states: &Tensor,
+    weights: &Tensor,
+    sharpness: &Tensor,
+    segments: &Segments,
+) -> Result<Tensor> {
+    let peaks = pool(&states.detach(), segments, Reduction::Max)?; // [S, H]
+    let sentences: Vec<u32> = (0..segments.len())
+        .flat_map(|sentence| std::iter::repeat_n(sentence as u32, segments.range(sentence).len()))
+        .collect();
+    let peaks_of_tokens = embedding(&peaks, &sentences, segments, None)?; // [T, H]
+    let powers = (states - peaks_of_tokens)?.broadcast_mul(sharpness)?.exp()?;
+    peaks + weighted_mean(&powers, weights, segments)?.log()?.broadcast_div(sharpness)?
 }
 
 /// Σ softmax(weights)ₗ · reducedₗ.
