@@ -13,6 +13,7 @@
 //! | [`pooling`] | first, mean or max of a sentence's states, `[T, H]` → `[S, H]` |
 //! | [`conv_max`] | convolution + ReLU + max over time, `[T, E]` → `[S, M]` |
 //! | [`dropout`] | inverted dropout by row, `[S, D]` → `[S, D]` |
+//! | [`margin_softmax`] | cross-entropy over normalised classes with a margin, `[B, D]`, `[C, D]` → `[B]` |
 //! | [`adamw`] | AdamW update in place |
 //! | [`profile`] | where the time of a step goes |
 //! | [`memory`] | pages of freed tensors are kept for the next ones |
@@ -31,6 +32,7 @@ pub mod dropout;
 pub mod embedding;
 pub mod layer_norm;
 pub mod linear;
+pub mod margin_softmax;
 mod math;
 mod matmul;
 pub mod memory;

@@ -5,5 +5,6 @@
 mod attention;
 mod layer_norm;
 mod linear;
+mod margin_softmax;
 mod pooling;
 mod support;
