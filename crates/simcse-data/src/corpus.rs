@@ -27,6 +27,8 @@ pub struct CorpusConfig {
 pub struct Corpus {
     /// The sentences, trimmed, in the order of the sources; no two are equal by [`sentence_key`].
     pub sentences: Vec<String>,
+    /// The source of each sentence, as a place in [`CorpusReport::sources`]: the first one that has it.
+    pub source_of: Vec<u32>,
     /// Counts for the record.
     pub report: CorpusReport,
 }
@@ -129,7 +131,8 @@ impl Corpus {
             unique_sentences: sentences.len(),
             examples: None,
         };
-        Ok(Self { sentences, report })
+        let (source_of, sentences) = sentences.into_iter().unzip();
+        Ok(Self { sentences, source_of, report })
     }
 
     /// The sentences as the tokenizer wants them.
@@ -146,7 +149,8 @@ impl Corpus {
 /// Unique sentences under construction.
 #[derive(Default)]
 pub(crate) struct Builder {
-    pub(crate) sentences: Vec<String>,
+    /// Each with the place of its source among `counts`.
+    pub(crate) sentences: Vec<(u32, String)>,
     /// Place of each sentence by its `sentence_key`.
     places: HashMap<String, u32>,
     pub(crate) counts: Vec<SourceCount>,
@@ -182,7 +186,7 @@ impl Builder {
         let next = self.sentences.len() as u32;
         let place = *self.places.entry(key).or_insert(next);
         if place == next {
-            self.sentences.push(sentence);
+            self.sentences.push((self.counts.len() as u32, sentence));
         }
         Some(place)
     }

@@ -101,7 +101,8 @@ impl LabelledCorpus {
                 kept: examples.len(),
             }),
         };
-        Ok(Self { corpus: Corpus { sentences, report }, examples })
+        let (source_of, sentences) = sentences.into_iter().unzip();
+        Ok(Self { corpus: Corpus { sentences, source_of, report }, examples })
     }
 }
 
@@ -196,7 +197,7 @@ fn pair((pair, places): (&ScoredPair, &[Option<u32>])) -> Option<Example> {
 }
 
 /// Keeps the sentences that an example uses, and numbers them anew.
-fn compact(sentences: Vec<String>, examples: &mut [Example]) -> Vec<String> {
+fn compact<T>(sentences: Vec<T>, examples: &mut [Example]) -> Vec<T> {
     const UNUSED: u32 = u32::MAX;
     let mut numbers = vec![UNUSED; sentences.len()];
     examples.iter().flat_map(Example::sentences).for_each(|sentence| numbers[sentence as usize] = 0);

@@ -30,6 +30,7 @@ mod manifest;
 mod masking;
 mod model_source;
 mod nli;
+mod partition;
 mod pretrained;
 mod read;
 mod rows;
@@ -57,6 +58,7 @@ pub use manifest::{DataManifest, EvaluationRecord, LengthBin, Overlap, length_hi
 pub use masking::{MaskedTokens, TokenMasker};
 pub use model_source::{ModelFiles, ModelSource, weight_files};
 pub use nli::{TripletOptions, triplets_from_nli};
+pub use partition::PartitionedSampler;
 pub use pretrained::PretrainedTokenizer;
 pub use rows::{NliLabel, NliPair, ScoredPair, Split, Triplet};
 pub use sampler::{BatchSampler, LastBatch, Position, SampledBatch};

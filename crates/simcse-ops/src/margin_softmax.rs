@@ -220,13 +220,10 @@ impl Streamed {
     /// The nearest of a class's rows within a row of cosines, and its cosine.
     fn nearest_centre(&self, cosines: &[f32], class: usize) -> (usize, f32) {
         let first = class * self.loss.sub_centres;
-        let mut best = (first, cosines[first]);
-        for centre in first + 1..first + self.loss.sub_centres {
-            if cosines[centre] > best.1 {
-                best = (centre, cosines[centre]);
-            }
-        }
-        best
+        let centres = (first..).zip(&cosines[first..first + self.loss.sub_centres]);
+        centres.fold((first, f32::NEG_INFINITY), |best, (centre, cosine)| {
+            if *cosine > best.1 { (centre, *cosine) } else { best }
+        })
     }
 
     /// Cosines of a row with the classes of a block, `[classes]`: of the nearest centre of each.

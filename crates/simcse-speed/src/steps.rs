@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
-use simcse_bench::experiment::batches::DropoutViews;
+use simcse_bench::experiment::batches::{DropoutViews, Sampler};
 use simcse_data::{BatchSampler, LastBatch};
 use simcse_losses::{Candidates, InfoNceConfig, Similarity};
 use simcse_model::SentenceEncoder;
@@ -66,7 +66,7 @@ pub(crate) fn run(
     let stream = Stream::from_seed(1);
     let mean_tokens = sequences.iter().map(Vec::len).sum::<usize>() as f64 / sequences.len() as f64;
     let sampler = BatchSampler::unique(sequences.len(), options.batch_size, LastBatch::Drop, stream)?;
-    let mut batches = DropoutViews::new(sequences, sampler, None, stream);
+    let mut batches = DropoutViews::new(sequences, Sampler::Together(sampler), None, stream);
     let loss = InfoNceConfig {
         candidates: Candidates::OtherView,
         symmetric: false,

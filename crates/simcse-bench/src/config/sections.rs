@@ -29,6 +29,10 @@ pub struct DataConfig {
     /// At most this many sentences or labelled examples, a seeded choice; left out: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
+    /// Every batch is made of sentences of one source, so that negatives are of the sentence's own kind; for
+    /// `train`. Left out: sources are mixed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batches_of_one_source: bool,
 }
 
 /// What an encoder is trained on: exactly one of the three kinds of sources.

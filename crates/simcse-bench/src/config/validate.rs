@@ -90,7 +90,10 @@ impl RunConfig {
         }
         let has_use = is(TrainingText::Sentences) || self.augmentation.is_off();
         let fix = "set everything in it to 0, or train on data.train";
-        refuse(!has_use, "augmentation", "only unlabelled sentences are augmented", fix)
+        refuse(!has_use, "augmentation", "only unlabelled sentences are augmented", fix)?;
+        let by_source = self.data.batches_of_one_source && !is(TrainingText::Sentences);
+        let fix = "take it out, or train on data.train";
+        refuse(by_source, "data.batches_of_one_source", "only unlabelled sentences are dealt so", fix)
     }
 }
 

@@ -1,21 +1,46 @@
 //! Which sentences form the batch of a step: views of sentences, triplets, scored pairs.
 
 use anyhow::Result;
-use simcse_data::{Augmenter, BatchSampler, Example, LastBatch, TokenBatch, TokenRow};
+use simcse_data::{Augmenter, BatchSampler, Example, LastBatch, PartitionedSampler, TokenBatch, TokenRow};
 use simcse_random::Stream;
 use simcse_train::{BatchSource, StepBatch};
 
 /// Views of one sentence in a batch.
 const VIEWS: u64 = 2;
 
+/// What deals examples into batches.
+#[derive(Debug, Clone)]
+pub enum Sampler {
+    /// All of them together.
+    Together(BatchSampler),
+    /// Each source by itself.
+    BySource(PartitionedSampler),
+}
+
+impl Sampler {
+    fn batches_per_epoch(&self) -> usize {
+        match self {
+            Self::Together(sampler) => sampler.batches_per_epoch(),
+            Self::BySource(sampler) => sampler.batches_per_epoch(),
+        }
+    }
+
+    fn epoch(&self, epoch: u64) -> Vec<Vec<u32>> {
+        match self {
+            Self::Together(sampler) => sampler.epoch(epoch),
+            Self::BySource(sampler) => sampler.epoch(epoch),
+        }
+    }
+}
+
 /// The order of the examples. The batch of a step is a function of (stream, step).
 struct Order {
-    sampler: BatchSampler,
+    sampler: Sampler,
     epoch: Option<(u64, Vec<Vec<u32>>)>,
 }
 
 impl Order {
-    fn new(sampler: BatchSampler) -> Self {
+    fn new(sampler: Sampler) -> Self {
         Self { sampler, epoch: None }
     }
 
@@ -42,7 +67,7 @@ impl DropoutViews {
     /// `sequences`: token ids of unique sentences; `augmenter`: `None` where dropout is all that differs.
     pub fn new(
         sequences: Vec<Vec<u32>>,
-        sampler: BatchSampler,
+        sampler: Sampler,
         augmenter: Option<SentenceAugmenter>,
         stream: Stream,
     ) -> Self {
@@ -110,7 +135,7 @@ pub struct LabelledBatches {
 impl LabelledBatches {
     /// `sequences`: token ids of the sentences that the examples name; `sampler`: over the examples.
     pub fn new(sequences: Vec<Vec<u32>>, examples: Vec<Example>, sampler: BatchSampler) -> Self {
-        Self { sequences, examples, order: Order::new(sampler) }
+        Self { sequences, examples, order: Order::new(Sampler::Together(sampler)) }
     }
 
     /// Deals the examples into batches.

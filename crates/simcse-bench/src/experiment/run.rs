@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
-use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, TokenMasker};
+use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, PartitionedSampler, TokenMasker};
 use simcse_losses::LossConfig;
 use simcse_model::SentenceEncoder;
 use simcse_ops::linear::Precision;
@@ -16,7 +16,7 @@ use simcse_train::objective::{Cosent, Objective, TripletContrast, ViewContrast};
 use simcse_train::run_loop::Outcome as Trained;
 use simcse_train::{BatchSource, TrainError, Trainer, checkpoint};
 
-use super::batches::{DropoutViews, LabelledBatches, SentenceAugmenter};
+use super::batches::{DropoutViews, LabelledBatches, Sampler, SentenceAugmenter};
 use super::follow::Follower;
 use super::one_line;
 use super::prepare::Prepared;
@@ -201,7 +201,12 @@ fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Bo
         let sampler = LabelledBatches::sampler(examples, size, order)?;
         return Ok(Box::new(LabelledBatches::new(sequences, examples.clone(), sampler)));
     }
-    let sampler = BatchSampler::unique(sequences.len(), size, LastBatch::Keep, order)?;
+    let sampler = if config.data.batches_of_one_source {
+        let source_of = &prepared.corpus.source_of;
+        Sampler::BySource(PartitionedSampler::new(source_of, size, LastBatch::Keep, order)?)
+    } else {
+        Sampler::Together(BatchSampler::unique(sequences.len(), size, LastBatch::Keep, order)?)
+    };
     let augmenter = match config.augmentation.is_off() {
         true => None,
         false => {
