@@ -47,6 +47,7 @@ def rows(models, texts):
         return {"key": key, "work": work, "contestants": contestants}
 
     cnn = ["--texts", str(texts), "--batch-size", "256"]
+    classes = ["--texts", str(texts), "--batch-size", "64", "--classes", "100000", "--steps", "6"]
     step = "unsupervised SimCSE step, BERT"
     return [
         transformer("transformer-f32", f"{step} 6 x 384, batch 64, float32", small, "f32"),
@@ -57,6 +58,9 @@ def rows(models, texts):
         {"key": "text-cnn-f32", "work": "TextCNN step, 300 dimensions, 4 x 256 maps, batch 256, float32",
          "contestants": {"ours": [str(SPEED), "text-cnn", *cnn],
                          "PyTorch, float32": script("simcse_text_cnn.py", *cnn)}},
+        {"key": "am-softmax-f32", "work": "AM-Softmax step, 100,000 classes x 1,024, 2 views, batch 64, float32",
+         "contestants": {"ours": [str(SPEED), "margin-softmax", *classes],
+                         "PyTorch, float32": script("am_softmax.py", *classes)}},
         encode("encode-f32", "encode, 12 x 384, float32", "f32",
                {"sentence-transformers, float32": [], "onnxruntime, float32": ["--backend", "onnx"]}),
         encode("encode-bf16", "encode, 12 x 384, bfloat16", "bf16", {"sentence-transformers, bfloat16": []}),

@@ -1,38 +1,14 @@
-"""Training steps of unsupervised SimCSE with a TextCNN over characters: widths 2 to 5, maximum over time, dropout .1 on
-character vectors and maxima, InfoNCE at temperature .05, gradient clipping, fused AdamW."""
+"""Training steps of unsupervised SimCSE with a TextCNN: InfoNCE at temperature .05, gradient clipping, fused AdamW."""
 import torch
 import torch.nn.functional as F
 
 import common
+import text_cnn
 
-options = common.parser(__doc__)
-options.add_argument("--embedding-size", type=int, default=300)
-options.add_argument("--maps", type=int, default=256)
-options.add_argument("--vocabulary-size", type=int, default=21128)
-options = options.parse_args()
-
-sentences = common.read_sentences(options.texts)
-characters = sorted({character for sentence in sentences for character in sentence if not character.isspace()})
-number = {character: place + 2 for place, character in enumerate(characters)}
-sequences = [[number[c] for c in sentence if c in number][: options.max_tokens] for sentence in sentences]
+options = text_cnn.parser(__doc__).parse_args()
+sequences, rows = text_cnn.characters(options)
 batches = common.batches_of_two_views(sequences, options.batch_size)
-
-
-class TextCnn(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        rows = max(options.vocabulary_size, len(number) + 2)
-        self.embedding = torch.nn.Embedding(rows, options.embedding_size, padding_idx=0)
-        convolution = lambda width: torch.nn.Conv1d(options.embedding_size, options.maps, width, padding=width - 1)
-        self.convolutions = torch.nn.ModuleList(convolution(width) for width in (2, 3, 4, 5))
-
-    def forward(self, ids):
-        vectors = F.dropout(self.embedding(ids), 0.1, self.training).transpose(1, 2)
-        maxima = [F.relu(convolution(vectors)).amax(2) for convolution in self.convolutions]
-        return F.dropout(torch.cat(maxima, 1), 0.1, self.training)
-
-
-encoder = TextCnn().train()
+encoder = text_cnn.TextCnn(rows, options).train()
 optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
 
 

@@ -49,6 +49,37 @@ pub fn adamw(
     parameter.inplace_op2(&gradient.contiguous()?, &op)
 }
 
+/// Updates some rows of a table `[C, D]` and their moments in place; all others are not looked at. `rows` rise, and row
+/// `i` of `gradient` `[R, D]` is that of `rows[i]`.
+///
+/// The lazy form of AdamW (as `torch.optim.SparseAdam`): moments of a row decay, and its weights, only when it is
+/// touched, while the bias correction counts all steps. Fails as [`adamw`], and on rows that do not rise or lie
+/// outside of the table.
+pub fn adamw_rows(
+    table: &Tensor,
+    rows: &[u32],
+    gradient: &Tensor,
+    first: &mut [f32],
+    second: &mut [f32],
+    step: AdamWStep,
+) -> Result<()> {
+    let (classes, size) = table.dims2()?;
+    let rise = rows.windows(2).all(|pair| pair[0] < pair[1]);
+    if !rise || rows.last().is_some_and(|last| *last as usize >= classes) {
+        bail!("AdamW: rows must rise and lie below {classes}");
+    }
+    if gradient.dims() != [rows.len(), size] || first.len() != classes * size || second.len() != first.len() {
+        bail!(
+            "AdamW: {} rows of {size}, gradient {:?}, {} moments",
+            rows.len(),
+            gradient.dims(),
+            first.len()
+        );
+    }
+    let op = AdamWRows { rows, size, moments: Mutex::new((first, second)), constants: Constants::new(step) };
+    table.inplace_op2(&gradient.contiguous()?, &op)
+}
+
 /// Sum of the squares of all values, in float64 and in one order on every machine: for the global norm.
 pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     let _time = profile::kernel("gradient norm");
@@ -141,6 +172,59 @@ impl InplaceOp2 for AdamW<'_> {
     }
 }
 
+struct AdamWRows<'a> {
+    rows: &'a [u32],
+    size: usize,
+    moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
+    constants: Constants,
+}
+
+impl InplaceOp2 for AdamWRows<'_> {
+    fn name(&self) -> &'static str {
+        "adamw-rows"
+    }
+
+    fn cpu_fwd(
+        &self,
+        table: &mut CpuStorage,
+        table_layout: &Layout,
+        gradient: &CpuStorage,
+        gradient_layout: &Layout,
+    ) -> Result<()> {
+        let _time = profile::kernel("AdamW");
+        let gradient = values(self.name(), gradient, gradient_layout)?;
+        let CpuStorage::F32(table) = table else { bail!("AdamW: the table must be float32") };
+        let Some((start, end)) = table_layout.contiguous_offsets() else {
+            bail!("AdamW: the table must be contiguous")
+        };
+        let mut moments = self.moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (first, second) = &mut *moments;
+        let level = Level::current();
+        let rows_of = |values| rows_of(values, self.rows, self.size);
+        rows_of(&mut table[start..end])
+            .into_par_iter()
+            .zip(gradient.par_chunks(self.size))
+            .zip(rows_of(first).into_par_iter().zip(rows_of(second)))
+            .for_each(|((row, gradient), (first, second))| {
+                update(level, row, gradient, first, second, self.constants);
+            });
+        Ok(())
+    }
+}
+
+/// The rows of a table whose numbers are given, which rise.
+fn rows_of<'a>(mut table: &'a mut [f32], rows: &[u32], size: usize) -> Vec<&'a mut [f32]> {
+    let mut taken = 0;
+    let mut found = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (_, rest) = table.split_at_mut((*row as usize - taken) * size);
+        let (here, rest) = rest.split_at_mut(size);
+        found.push(here);
+        (table, taken) = (rest, *row as usize + 1);
+    }
+    found
+}
+
 dispatch! {
     fn update(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], constants: Constants) {
         let Constants { beta1, beta2, epsilon, decay, step_size, root_correction, gradient_scale } = constants;
@@ -188,6 +272,51 @@ mod tests {
             assert!(near, "step {number}: {got:?}, PyTorch has {expected:?}");
         }
     }
+
+    /// Rows by themselves as parameters of their own; what is not named stays to the bit.
+    #[test]
+    fn rows_of_a_table_are_updated_as_tensors_of_their_own() {
+        let numbers = |count: usize, seed| -> Vec<f32> {
+            (0..count as u32).map(|i| simcse_random::uniform_bits(seed, i) as f32 / u32::MAX as f32).collect()
+        };
+        let (classes, size, rows) = (7, 5, [0_u32, 3, 6]);
+        let constants = AdamWStep {
+            learning_rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            weight_decay: 0.01,
+            step: 3,
+            gradient_scale: 0.5,
+        };
+        let before = [1, 2, 3].map(|seed| numbers(classes * size, seed));
+        let gradient =
+            Tensor::from_vec(numbers(rows.len() * size, 4), (rows.len(), size), &Device::Cpu).unwrap();
+        let table = Tensor::from_vec(before[0].clone(), (classes, size), &Device::Cpu).unwrap();
+        let [_, mut first, mut second] = before.clone();
+        adamw_rows(&table, &rows, &gradient, &mut first, &mut second, constants).unwrap();
+        let table = table.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for class in 0..classes {
+            let place = class * size..(class + 1) * size;
+            let [parameter, mut first_alone, mut second_alone] =
+                before.each_ref().map(|values| values[place.clone()].to_vec());
+            let parameter = Tensor::new(parameter, &Device::Cpu).unwrap();
+            if let Some(row) = rows.iter().position(|row| *row as usize == class) {
+                let gradient = gradient.get(row).unwrap();
+                adamw(&parameter, &gradient, &mut first_alone, &mut second_alone, constants).unwrap();
+            }
+            assert_eq!(table[place.clone()], parameter.to_vec1::<f32>().unwrap(), "class {class}");
+            assert_eq!((&first[place.clone()], &second[place]), (&first_alone[..], &second_alone[..]));
+        }
+        let table = Tensor::zeros((2, 5), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let gradient = gradient.narrow(0, 0, 2).unwrap();
+        for wrong in [[1, 0], [0, 2]] {
+            assert!(
+                adamw_rows(&table, &wrong, &gradient, &mut [0.0; 10], &mut [0.0; 10], constants).is_err()
+            );
+        }
+    }
+
     const GOLDEN: [[f32; 4]; 3] = [
         [0.899, -1.898, 0.3995, 2.997],
         [0.817_392_2, -1.940_323_6, 0.395_288_3, 2.994_003],

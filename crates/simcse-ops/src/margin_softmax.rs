@@ -221,9 +221,12 @@ impl Streamed {
     fn nearest_centre(&self, cosines: &[f32], class: usize) -> (usize, f32) {
         let first = class * self.loss.sub_centres;
         let centres = (first..).zip(&cosines[first..first + self.loss.sub_centres]);
-        centres.fold((first, f32::NEG_INFINITY), |best, (centre, cosine)| {
-            if *cosine > best.1 { (centre, *cosine) } else { best }
-        })
+        centres.fold(
+            (first, f32::NEG_INFINITY),
+            |best, (centre, cosine)| {
+                if *cosine > best.1 { (centre, *cosine) } else { best }
+            },
+        )
     }
 
     /// Cosines of a row with the classes of a block, `[classes]`: of the nearest centre of each.

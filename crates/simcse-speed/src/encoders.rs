@@ -40,6 +40,12 @@ pub(crate) struct TransformerCommand {
 /// A TextCNN over characters.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TextCnnCommand {
+    #[command(flatten)]
+    options: TextCnnOptions,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TextCnnOptions {
     /// Size of a character vector
     #[arg(long, value_name = "N", default_value_t = 300)]
     embedding_size: usize,
@@ -50,11 +56,17 @@ pub(crate) struct TextCnnCommand {
     #[arg(long, value_name = "N", default_value_t = 21_128)]
     vocabulary_size: usize,
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
+}
+
+/// A TextCNN and the sentences as its token ids.
+pub(crate) struct Characters {
+    pub(crate) encoder: TextCnn,
+    pub(crate) sequences: Vec<Vec<u32>>,
 }
 
 #[derive(Debug, clap::Args)]
-struct Common {
+pub(crate) struct Common {
     /// File of sentences, one a line, or of tab-separated pairs
     #[arg(long, value_name = "FILE")]
     texts: PathBuf,
@@ -62,7 +74,7 @@ struct Common {
     #[arg(long, value_name = "N", default_value_t = 32)]
     max_tokens: usize,
     #[command(flatten)]
-    steps: StepOptions,
+    pub(crate) steps: StepOptions,
 }
 
 fn precision(name: &str) -> Result<Precision, String> {
@@ -96,6 +108,14 @@ impl TransformerCommand {
 
 impl TextCnnCommand {
     pub(crate) fn run(&self) -> Result<String> {
+        let Characters { encoder, sequences } = self.options.characters()?;
+        steps::run(&encoder, sequences, 1e-3, &self.options.common.steps)
+    }
+}
+
+impl TextCnnOptions {
+    /// The network, and the sentences of the file cut at `max_tokens`.
+    pub(crate) fn characters(&self) -> Result<Characters> {
         let sentences = texts::read(&self.common.texts)?;
         let sentences: Vec<&str> = sentences.iter().map(String::as_str).collect();
         let vocabulary = VocabularyConfig {
@@ -117,6 +137,6 @@ impl TextCnnCommand {
         let rows = self.vocabulary_size.max(vocabulary.vocabulary_size());
         let encoder = TextCnn::new(network, rows, Stream::from_seed(1))?;
         let sequences = vocabulary.encode_all(&sentences, self.common.max_tokens).sequences;
-        steps::run(&encoder, sequences, 1e-3, &self.common.steps)
+        Ok(Characters { encoder, sequences })
     }
 }

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod encoders;
+mod margin;
 mod products;
 mod steps;
 mod texts;
@@ -30,6 +31,8 @@ enum Command {
     Transformer(encoders::TransformerCommand),
     /// Steps of unsupervised SimCSE with a TextCNN over characters
     TextCnn(encoders::TextCnnCommand),
+    /// Steps of AM-Softmax over sentence classes with a TextCNN
+    MarginSoftmax(margin::MarginCommand),
     /// Rates of large matrix products: what the machine can do
     Products,
 }
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Transformer(command) => command.run(),
         Command::TextCnn(command) => command.run(),
+        Command::MarginSoftmax(command) => command.run(),
         Command::Products => products::run(),
     };
     let printed = result.and_then(|report| Ok(writeln!(std::io::stdout(), "{report}")?));

@@ -1,7 +1,7 @@
 //! Steps of the real training loop, each timed.
 
 use std::io::Write as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -26,13 +26,13 @@ use crate::peak_memory;
 pub(crate) struct StepOptions {
     /// Sentences of a batch, each in two views
     #[arg(long, value_name = "N", default_value_t = 64)]
-    batch_size: usize,
+    pub(crate) batch_size: usize,
     /// Steps that are timed
-    #[arg(long, value_name = "N", default_value_t = 10)]
-    steps: u64,
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
     /// Steps before them that are not
     #[arg(long, value_name = "N", default_value_t = 3)]
-    warm_up: u64,
+    pub(crate) warm_up: u64,
     /// Rows that the encoder sees at a time (gradient cache); without it all of them
     #[arg(long, value_name = "N")]
     gradient_cache_rows: Option<usize>,
@@ -87,29 +87,49 @@ pub(crate) fn run(
         auxiliary: None,
     };
     profile::enable();
-    let mut clock =
-        Clock { began: Instant::now(), seconds: Vec::new(), warm_up: options.warm_up, last_loss: 0.0 };
+    let mut clock = Clock { began: Instant::now(), warm_up: options.warm_up, measured: Measured::default() };
     trainer.run(encoder, &mut batches, &mut ViewContrast::new(loss, encoder)?, &mut clock)?;
-    let profile = profile::take();
-    if options.profile {
-        drop(write!(std::io::stderr(), "{profile}"));
-    }
-    let operations: u64 = profile.kernels.iter().map(|(_, total)| total.operations).sum();
-    let milliseconds: Vec<f64> = clock.seconds[options.warm_up as usize..].iter().map(|s| s * 1e3).collect();
-    let median = Data::new(milliseconds.clone()).median();
-    Ok(serde_json::to_string(&Report {
-        sentences_per_second: options.batch_size as f64 / median * 1e3,
-        median_step_ms: median,
-        steps_ms: milliseconds,
-        batch_size: options.batch_size,
-        mean_tokens,
-        product_operations: operations as f64 / profile.steps.calls.max(1) as f64,
-        peak_memory_mib: peak_memory(),
-        last_loss: clock.last_loss,
-    })?)
+    clock.measured.report(options, mean_tokens)
 }
 
-fn train_config(steps: u64, learning_rate: f64, options: &StepOptions) -> TrainConfig {
+/// The times of the steps that count.
+#[derive(Debug, Default)]
+pub(crate) struct Measured {
+    milliseconds: Vec<f64>,
+    last_loss: f64,
+}
+
+impl Measured {
+    /// One step; those of the warm-up do not count.
+    pub(crate) fn push(&mut self, time: Duration, loss: f64, counts: bool) {
+        if counts {
+            self.milliseconds.push(1e3 * time.as_secs_f64());
+        }
+        self.last_loss = loss;
+    }
+
+    /// The report as JSON; takes the profile.
+    pub(crate) fn report(self, options: &StepOptions, mean_tokens: f64) -> Result<String> {
+        let profile = profile::take();
+        if options.profile {
+            drop(write!(std::io::stderr(), "{profile}"));
+        }
+        let operations: u64 = profile.kernels.iter().map(|(_, total)| total.operations).sum();
+        let median = Data::new(self.milliseconds.clone()).median();
+        Ok(serde_json::to_string(&Report {
+            sentences_per_second: options.batch_size as f64 / median * 1e3,
+            median_step_ms: median,
+            steps_ms: self.milliseconds,
+            batch_size: options.batch_size,
+            mean_tokens,
+            product_operations: operations as f64 / profile.steps.calls.max(1) as f64,
+            peak_memory_mib: peak_memory(),
+            last_loss: self.last_loss,
+        })?)
+    }
+}
+
+pub(crate) fn train_config(steps: u64, learning_rate: f64, options: &StepOptions) -> TrainConfig {
     TrainConfig {
         batch_size: options.batch_size,
         steps,
@@ -132,9 +152,8 @@ fn train_config(steps: u64, learning_rate: f64, options: &StepOptions) -> TrainC
 /// Reads the time when a step is done; scores nothing.
 struct Clock {
     began: Instant,
-    seconds: Vec<f64>,
     warm_up: u64,
-    last_loss: f64,
+    measured: Measured,
 }
 
 impl Observer for Clock {
@@ -144,8 +163,7 @@ impl Observer for Clock {
     }
 
     fn on_step(&mut self, report: &StepReport) -> Result<()> {
-        self.seconds.push(self.began.elapsed().as_secs_f64());
-        self.last_loss = report.loss;
+        self.measured.push(self.began.elapsed(), report.loss, report.step > self.warm_up);
         if report.step == self.warm_up {
             drop(profile::take());
         }

@@ -69,6 +69,20 @@ fn steps_of_a_transformer_are_timed_in_both_precisions() {
 }
 
 #[test]
+fn steps_of_a_margin_softmax_are_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["margin-softmax", "--texts", &texts(&folder), "--embedding-size", "16", "--maps", "8"];
+    let options =
+        ["--batch-size", "8", "--steps", "2", "--warm-up", "1", "--max-tokens", "9", "--classes", "1000"];
+    for (share, sampled) in [("1", 1000.0), ("0.1", 100.0)] {
+        let measured = measured(&[&arguments[..], &options[..], &["--sampled-share", share]].concat());
+        let encoder = 2.0 * (16 * 9) as f64 * (2 + 3 + 4 + 5) as f64 * 16.0 * 8.0;
+        // Forward, and backward the logits again and two gradients: four products with the table.
+        check(&measured, 8, encoder + 4.0 * 2.0 * 16.0 * 32.0 * sampled);
+    }
+}
+
+#[test]
 fn a_file_that_is_missing_is_named() {
     let output = run(&["text-cnn", "--texts", "no/such/file"]);
     assert!(!output.status.success() && output.stdout.is_empty());

@@ -10,6 +10,7 @@
 //! | `step_batch` | the rows of a step: anchors, positives, hard negatives |
 //! | `gradient_cache` | a batch in pieces, with the gradients of the whole |
 //! | [`health`] | checks that stop a run which does not learn, and say why |
+//! | [`class_table`] | centres of classes, all or sampled, and their lazy update |
 //! | [`checkpoint`] | exact state on disk: a killed run continues to the same bits |
 //! | [`run_loop`] | the loop |
 //! | [`progress`] | bars on a terminal, lines in a pipe |
@@ -19,6 +20,7 @@
 
 pub mod auxiliary;
 pub mod checkpoint;
+pub mod class_table;
 pub mod config;
 mod error;
 mod gradient_cache;

@@ -1,0 +1,237 @@
+//! A table of class centres, of which a step may look at a few: sampled classes as in Partial FC (An et al. 2022, "Killing
+//! Two Birds with One Stone", section 3.1).
+
+use candle_core::{Device, Tensor, Var};
+use rand::seq::index;
+use rand_distr::{Distribution as _, Normal};
+use simcse_ops::adamw::{AdamWStep, adamw, adamw_rows};
+use simcse_random::Stream;
+
+use crate::Result;
+
+/// Standard deviation of fresh centres. Only their directions count.
+const SPREAD: f32 = 0.01;
+
+/// How the classes that a step did not look at are updated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassUpdate {
+    /// As AdamW does: their gradient is 0, their moments decay and move them.
+    Dense,
+    /// Not at all: they cost nothing (`torch.optim.SparseAdam`).
+    Lazy,
+}
+
+/// The centres of all classes and their moments.
+#[derive(Debug)]
+pub struct ClassTable {
+    /// `[C · sub_centres, D]`.
+    centres: Var,
+    sub_centres: usize,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    steps: u64,
+}
+
+/// The classes of one step.
+#[derive(Debug)]
+pub struct SampledClasses {
+    /// Rows of the table, rising; `None`: all of them.
+    rows: Option<Vec<u32>>,
+    /// Their centres, `[S · sub_centres, D]`: what the loss is computed with, and has a gradient.
+    pub centres: Var,
+    /// The class of each embedding, counted among the sampled ones.
+    pub labels: Vec<u32>,
+}
+
+impl ClassTable {
+    /// Random centres.
+    ///
+    /// # Errors
+    /// When a size is 0.
+    pub fn random(classes: usize, sub_centres: usize, size: usize, stream: Stream) -> Result<Self> {
+        let count = classes * sub_centres * size;
+        if count == 0 {
+            return Err(anyhow::anyhow!("{classes} classes of {sub_centres} centres of {size} values").into());
+        }
+        let mut rng = stream.named("class centres").rng();
+        let normal = Normal::new(0.0, SPREAD).map_err(|error| anyhow::anyhow!(error))?;
+        let values: Vec<f32> = (0..count).map(|_| normal.sample(&mut rng)).collect();
+        Self::new(&Tensor::from_vec(values, (classes * sub_centres, size), &Device::Cpu)?, sub_centres)
+    }
+
+    /// These centres, `[C · sub_centres, D]`: embeddings of the sentences, say.
+    ///
+    /// # Errors
+    /// When they cannot be divided into classes.
+    pub fn new(centres: &Tensor, sub_centres: usize) -> Result<Self> {
+        let (rows, size) = centres.dims2()?;
+        if sub_centres == 0 || rows % sub_centres != 0 {
+            return Err(anyhow::anyhow!("{rows} centres make no classes of {sub_centres} centres").into());
+        }
+        let zeros = vec![0.0; rows * size];
+        let centres = Var::from_tensor(centres)?;
+        Ok(Self { centres, sub_centres, first: zeros.clone(), second: zeros, steps: 0 })
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.centres.dims()[0] / self.sub_centres
+    }
+
+    /// All centres, `[C · sub_centres, D]`.
+    pub fn centres(&self) -> &Tensor {
+        self.centres.as_tensor()
+    }
+
+    /// The classes of `labels` and a random share of the others, all of them at 1.
+    ///
+    /// # Errors
+    /// When a label is no class, or `share` is not in (0, 1].
+    pub fn sample(&self, labels: &[u32], share: f64, stream: Stream) -> Result<SampledClasses> {
+        let classes = self.classes();
+        if let Some(label) = labels.iter().find(|label| **label as usize >= classes) {
+            return Err(anyhow::anyhow!("label {label} for {classes} classes").into());
+        }
+        if !(share > 0.0 && share <= 1.0) {
+            return Err(
+                anyhow::anyhow!("a share of {share} of the classes; fix: give a number in (0, 1]").into()
+            );
+        }
+        if share == 1.0 {
+            return Ok(SampledClasses { rows: None, centres: self.centres.clone(), labels: labels.to_vec() });
+        }
+        let chosen = self.choose(labels, share, stream);
+        let place = |label: &u32| chosen.partition_point(|class| class < label) as u32;
+        let labels = labels.iter().map(place).collect();
+        let sub_centres = self.sub_centres as u32;
+        let rows: Vec<u32> =
+            chosen.iter().flat_map(|class| class * sub_centres..(class + 1) * sub_centres).collect();
+        let numbers = Tensor::from_slice(&rows, rows.len(), &Device::Cpu)?;
+        let centres = Var::from_tensor(&self.centres.as_detached_tensor().index_select(&numbers, 0)?)?;
+        Ok(SampledClasses { rows: Some(rows), centres, labels })
+    }
+
+    /// Rising numbers of classes: those of the labels, filled up at random to the share.
+    fn choose(&self, labels: &[u32], share: f64, stream: Stream) -> Vec<u32> {
+        let classes = self.classes();
+        let wanted = ((classes as f64 * share).ceil() as usize).min(classes);
+        let mut own = labels.to_vec();
+        own.sort_unstable();
+        own.dedup();
+        let is_own = |class: &u32| own.binary_search(class).is_ok();
+        // As many as may be needed; those that are own classes drop out again.
+        let mut rng = stream.named("sampled classes").rng();
+        let drawn = index::sample(&mut rng, classes, wanted);
+        let others = drawn.iter().map(|class| class as u32).filter(|class| !is_own(class));
+        let mut chosen: Vec<u32> = others.take(wanted.saturating_sub(own.len())).collect();
+        chosen.extend(&own);
+        chosen.sort_unstable();
+        chosen
+    }
+
+    /// Moves the centres of a step by their gradient, `[S · sub_centres, D]`. `step.step` is counted here.
+    ///
+    /// # Errors
+    /// When the gradient is of another shape.
+    pub fn update(
+        &mut self,
+        sampled: &SampledClasses,
+        gradient: &Tensor,
+        update: ClassUpdate,
+        step: AdamWStep,
+    ) -> Result<()> {
+        self.steps += 1;
+        let step = AdamWStep { step: self.steps, ..step };
+        let (first, second) = (self.first.as_mut_slice(), self.second.as_mut_slice());
+        match (&sampled.rows, update) {
+            (None, _) => adamw(self.centres.as_tensor(), gradient, first, second, step)?,
+            (Some(rows), ClassUpdate::Lazy) => {
+                adamw_rows(self.centres.as_tensor(), rows, gradient, first, second, step)?;
+            }
+            (Some(rows), ClassUpdate::Dense) => {
+                let numbers = Tensor::from_slice(rows, rows.len(), &Device::Cpu)?;
+                let dense = self.centres.zeros_like()?.index_add(&numbers, gradient, 0)?;
+                adamw(self.centres.as_tensor(), &dense, first, second, step)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: AdamWStep = AdamWStep {
+        learning_rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        step: 0,
+        gradient_scale: 1.0,
+    };
+
+    fn table() -> ClassTable {
+        ClassTable::random(50, 2, 3, Stream::from_seed(1)).unwrap()
+    }
+
+    fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
+        tensor.to_vec2().unwrap()
+    }
+
+    #[test]
+    fn a_sample_has_the_own_classes_and_its_share() {
+        let (table, labels) = (table(), [40, 3, 3]);
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..40 {
+            let sampled = table.sample(&labels, 0.2, Stream::from_seed(number)).unwrap();
+            let chosen = sampled.rows.as_ref().unwrap();
+            assert_eq!(
+                (chosen.len(), sampled.centres.dims()),
+                (20, &[20, 3][..]),
+                "ten classes of two centres"
+            );
+            assert!(chosen.windows(2).all(|pair| pair[0] < pair[1]));
+            for (label, class) in sampled.labels.iter().zip(labels) {
+                assert_eq!(chosen[2 * *label as usize], 2 * class);
+            }
+            let all = rows(table.centres());
+            let wanted: Vec<_> = chosen.iter().map(|row| all[*row as usize].clone()).collect();
+            assert_eq!(rows(&sampled.centres), wanted);
+            seen.extend(chosen.iter().copied());
+        }
+        assert_eq!(seen.len(), 100, "every class comes at some time");
+        let again = |seed| table.sample(&labels, 0.2, Stream::from_seed(seed)).unwrap().rows;
+        assert_eq!(again(1), again(1));
+        assert_eq!(table.sample(&labels, 0.01, Stream::from_seed(1)).unwrap().rows.unwrap(), [6, 7, 80, 81]);
+    }
+
+    #[test]
+    fn lazy_leaves_others_alone_and_dense_moves_them_on() {
+        for (update, others_move) in [(ClassUpdate::Lazy, false), (ClassUpdate::Dense, true)] {
+            let mut table = table();
+            let everything = table.sample(&[0], 1.0, Stream::from_seed(1)).unwrap();
+            let ones = everything.centres.ones_like().unwrap();
+            table.update(&everything, &ones, update, STEP).unwrap();
+            let before = rows(table.centres());
+            let sampled = table.sample(&[7], 0.01, Stream::from_seed(1)).unwrap();
+            table.update(&sampled, &sampled.centres.ones_like().unwrap(), update, STEP).unwrap();
+            let after = rows(table.centres());
+            assert!(after[14] != before[14] && after[15] != before[15], "its own centres");
+            assert_eq!(after[0] != before[0], others_move, "{update:?}: the momentum of the first step");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let table = table();
+        assert!(table.sample(&[50], 0.5, Stream::from_seed(1)).is_err());
+        for share in [0.0, 1.5, f64::NAN] {
+            assert!(table.sample(&[0], share, Stream::from_seed(1)).is_err());
+        }
+        assert!(ClassTable::random(0, 1, 3, Stream::from_seed(1)).is_err());
+        assert!(ClassTable::new(table.centres(), 3).is_err());
+    }
+}
