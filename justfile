@@ -45,6 +45,10 @@ baselines *arguments:
 bench-peers *arguments:
     python3 benches/peers/run.py "$@"
 
+# Measure how time and memory of a step grow with batch, length and classes into results/bench (ten minutes, idle machine)
+growth *arguments:
+    python3 benches/growth.py "$@"
+
 # Rebuild every table from results/runs
 tables *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- report "$@"
