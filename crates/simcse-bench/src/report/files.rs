@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::definition::{Definitions, View};
-use super::{build_table, load_results, render, speed, splice};
+use super::{build_table, growth, load_results, render, speed, splice};
 use crate::record::write_whole;
 
 /// Documents that may hold markers, relative to the root.
@@ -54,6 +54,9 @@ pub fn generate(root: &Path) -> anyhow::Result<Report> {
     if let Some(markdown) = speed::peers(root)? {
         files.insert("results/tables/speed.md".into(), format!("{MARK}\n\n{markdown}"));
         blocks.insert("speed".to_owned(), format!("{MARK}\n\n{markdown}\n"));
+    }
+    if let Some(svg) = growth::figure(root)? {
+        files.insert("results/tables/growth.svg".into(), svg);
     }
     for document in DOCUMENTS {
         let path = root.join(document);
@@ -125,8 +128,9 @@ impl Report {
                 std::fs::read_dir(&folder).with_context(|| format!("{}: cannot be read", folder.display()))?
             {
                 let path = PathBuf::from("results/tables").join(entry?.file_name());
-                let generated =
-                    path.extension().is_some_and(|e| ["md", "csv", "tex"].iter().any(|known| e == *known));
+                let generated = path
+                    .extension()
+                    .is_some_and(|e| ["md", "csv", "tex", "svg"].iter().any(|known| e == *known));
                 if generated && !self.files.contains_key(&path) {
                     left_over.push(path);
                 }

@@ -10,6 +10,7 @@
 mod definition;
 mod files;
 mod groups;
+mod growth;
 mod natural_order;
 mod render;
 mod runs;
