@@ -19,6 +19,7 @@
 mod augment;
 mod batch;
 pub mod catalog;
+mod classes;
 mod corpus;
 mod error;
 mod files;
@@ -45,6 +46,7 @@ mod vocabulary;
 
 pub use augment::{AugmentationConfig, Augmenter};
 pub use batch::{TokenBatch, TokenRow};
+pub use classes::SentenceClasses;
 pub use corpus::{Corpus, CorpusConfig, CorpusReport, ExampleCount, RemovedSentences, SourceCount};
 pub use error::{DataError, Result};
 pub use files::{sha256_hex, write_whole};

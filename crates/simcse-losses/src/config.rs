@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LossError, Result, Similarity};
+use crate::{LossError, MarginSoftmaxConfig, Result, Similarity};
 
 /// Beyond these bounds float32 logits lose the differences that the loss lives on. They serve for scales,
 /// which are inverse temperatures, as well.
@@ -18,6 +18,8 @@ pub enum LossConfig {
     InfoNce(InfoNceConfig),
     /// `kind = "cosent"`.
     Cosent(CosentConfig),
+    /// `kind = "margin_softmax"`.
+    MarginSoftmax(MarginSoftmaxConfig),
 }
 
 impl LossConfig {
@@ -26,6 +28,7 @@ impl LossConfig {
         match self {
             Self::InfoNce(config) => config.validate(),
             Self::Cosent(config) => config.validate(),
+            Self::MarginSoftmax(config) => config.validate(),
         }
     }
 }

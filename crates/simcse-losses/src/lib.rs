@@ -7,6 +7,7 @@
 //! | [`info_nce`](mod@info_nce) | contrastive loss over in-batch candidates (Gao et al. 2021, equations 1 and 5) |
 //! | [`negatives`] | hard negatives, queue and equal texts, for `info_nce` |
 //! | [`cosent`](mod@cosent) | order of cosines after gold scores (Su 2022) |
+//! | [`margin`] | softmax over sentence classes with a margin |
 //! | [`masked_lm`] | cross-entropy of masked tokens over the vocabulary |
 //! | [`geometry`] | alignment and uniformity (Wang and Isola 2020), for evaluation |
 //!
@@ -23,6 +24,7 @@ mod error;
 pub mod geometry;
 pub mod info_nce;
 mod layout;
+pub mod margin;
 pub mod masked_lm;
 pub mod negatives;
 pub mod similarity;
@@ -32,6 +34,7 @@ pub use cosent::cosent;
 pub use error::{LossError, Result};
 pub use geometry::{alignment, uniformity};
 pub use info_nce::{ContrastiveDiagnostics, InfoNce, info_nce, info_nce_with};
+pub use margin::{ClassUpdate, InitialCentres, MarginKind, MarginSoftmaxConfig};
 pub use masked_lm::masked_lm_loss;
 pub use negatives::{HardNegatives, Negatives, RowGroups};
 pub use similarity::{Similarity, l2_normalize};

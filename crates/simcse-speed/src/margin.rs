@@ -4,12 +4,13 @@ use std::time::Instant;
 
 use anyhow::Result;
 use simcse_data::{BatchSampler, LastBatch, Position, TokenBatch};
+use simcse_losses::ClassUpdate;
 use simcse_model::{DropoutStream, Mode, SentenceEncoder as _, TextCnn};
 use simcse_ops::adamw::AdamWStep;
 use simcse_ops::margin_softmax::{Margin, MarginSoftmax, margin_softmax};
 use simcse_ops::profile;
 use simcse_random::Stream;
-use simcse_train::class_table::{ClassTable, ClassUpdate};
+use simcse_train::class_table::ClassTable;
 use simcse_train::optimizer::AdamW;
 
 use crate::encoders::{Characters, TextCnnOptions};

@@ -4,6 +4,7 @@
 use candle_core::{Device, Tensor, Var};
 use rand::seq::index;
 use rand_distr::{Distribution as _, Normal};
+use simcse_losses::ClassUpdate;
 use simcse_ops::adamw::{AdamWStep, adamw, adamw_rows};
 use simcse_random::Stream;
 
@@ -11,16 +12,11 @@ use crate::Result;
 
 /// Standard deviation of fresh centres. Only their directions count.
 const SPREAD: f32 = 0.01;
-
-/// How the classes that a step did not look at are updated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ClassUpdate {
-    /// As AdamW does: their gradient is 0, their moments decay and move them.
-    Dense,
-    /// Not at all: they cost nothing (`torch.optim.SparseAdam`).
-    Lazy,
-}
+/// Names of the parts of the state.
+const CENTRES: &str = "class_centres";
+const FIRST: &str = "class_centres/first_moment";
+const SECOND: &str = "class_centres/second_moment";
+const STEPS: &str = "class_centres/steps";
 
 /// The centres of all classes and their moments.
 #[derive(Debug)]
@@ -72,6 +68,45 @@ impl ClassTable {
         let zeros = vec![0.0; rows * size];
         let centres = Var::from_tensor(centres)?;
         Ok(Self { centres, sub_centres, first: zeros.clone(), second: zeros, steps: 0 })
+    }
+
+    /// Everything that steps change, by name.
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        let moments = |values: &[f32]| Tensor::from_slice(values, self.centres.shape(), &Device::Cpu);
+        Ok(vec![
+            (CENTRES.to_owned(), self.centres.as_tensor().clone()),
+            (FIRST.to_owned(), moments(&self.first)?),
+            (SECOND.to_owned(), moments(&self.second)?),
+            // A checkpoint holds float32; exact up to 2^24 steps.
+            (STEPS.to_owned(), Tensor::new(&[self.steps as f32], &Device::Cpu)?),
+        ])
+    }
+
+    /// Puts a [`ClassTable::state`] back. Fails when a part is missing or of another shape.
+    pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        let find = |wanted: &str| {
+            let found = state.iter().find(|(name, _)| name == wanted).map(|(_, tensor)| tensor);
+            found.ok_or_else(|| anyhow::anyhow!("holds no {wanted}"))
+        };
+        let values = |name: &str| -> Result<Vec<f32>> {
+            let tensor = find(name)?;
+            if tensor.shape() != self.centres.shape() {
+                let (found, wanted) = (tensor.dims(), self.centres.dims());
+                return Err(anyhow::anyhow!("holds {name} of {found:?} instead of {wanted:?}").into());
+            }
+            Ok(tensor.flatten_all()?.to_vec1()?)
+        };
+        (self.first, self.second) = (values(FIRST)?, values(SECOND)?);
+        values(CENTRES)?;
+        self.centres.set(find(CENTRES)?)?;
+        let steps = find(STEPS)?.flatten_all()?.to_vec1::<f32>()?;
+        self.steps = steps.first().copied().unwrap_or_default() as u64;
+        Ok(())
+    }
+
+    /// Number of updates so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
     }
 
     /// Number of classes.

@@ -62,9 +62,10 @@ impl<'a> Forward<'a> {
     pub(crate) fn gradients(self, loss: &Tensor) -> Result<GradStore> {
         let mut of_loss = loss.backward()?;
         let Some(last) = self.last else { return Ok(of_loss) };
-        let mut total = GradStore::default();
         // A loss that does not use the embeddings leaves all gradients missing, as it does without pieces.
-        let Some(slopes) = of_loss.remove(&self.embeddings) else { return Ok(total) };
+        let Some(slopes) = of_loss.remove(&self.embeddings) else { return Ok(of_loss) };
+        // Those that are left belong to parameters of the objective.
+        let mut total = of_loss;
         let mut held = Some(last);
         for rows in self.pieces.iter().rev() {
             let embeddings = match held.take() {

@@ -202,6 +202,7 @@ impl<'a> Run<'a> {
         let learning_rate =
             config.learning_rate * config.schedule.factor(done, config.warmup_steps, config.steps);
         let gradient_norm = self.optimizer.step(&gradients, learning_rate)?;
+        self.objective.update(&gradients, learning_rate)?;
         drop(phase);
         drop(gradients);
         self.objective.after_step(self.encoder, &batch)?;

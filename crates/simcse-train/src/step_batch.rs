@@ -6,7 +6,8 @@ use anyhow::{Result, ensure};
 use simcse_data::TokenBatch;
 use simcse_losses::RowGroups;
 
-/// The sentences of one step: `B` anchors and their `B` positives, and hard negatives where there are some.
+/// The sentences of one step: `B` anchors and their `B` positives, and hard negatives where there are some; or, for a
+/// loss over classes, `B` sentences in any number of views.
 ///
 /// | rows of `tokens` | view | what |
 /// |---|---|---|
@@ -19,6 +20,8 @@ pub struct StepBatch {
     pub tokens: TokenBatch,
     /// Number of anchors `B`.
     pub sentences: usize,
+    /// Views of each: 2 for anchors and positives. View `v` is the rows `v · B` to `(v + 1) · B`.
+    pub views: usize,
     /// For each row a number that equal texts share; a loss masks equal sentences by it.
     pub groups: Vec<u32>,
     /// For each row after the first `2B` the anchor whose hard negative it is; empty without hard negatives.
@@ -55,14 +58,14 @@ impl StepBatch {
     /// Fails when the parts do not fit together: a mistake of the batch's source, which a loss would take for
     /// other sentences.
     pub(crate) fn validate(&self) -> Result<()> {
-        let Self { tokens, sentences, groups, hard_negative_owners, gold } = self;
+        let Self { tokens, sentences, views, groups, hard_negative_owners, gold } = self;
         let (rows, hard) = (tokens.rows(), hard_negative_owners.len());
         ensure!(
-            rows == 2 * sentences + hard,
-            "the batch has {rows} rows for {sentences} anchors and {hard} hard negatives; fix: give two rows for \
-             each anchor and one for each owner"
+            rows == views * sentences + hard,
+            "the batch has {rows} rows for {views} views of {sentences} anchors and {hard} hard negatives; fix: give \
+             a row for each view of an anchor and one for each owner"
         );
-        let view = |row: usize| (row / sentences.max(&1)).min(2) as u32;
+        let view = |row: usize| (row / sentences.max(&1)).min(*views) as u32;
         ensure!(
             tokens.view().iter().enumerate().all(|(row, found)| *found == view(row)),
             "the rows of the batch are not anchors (view 0), positives (view 1), hard negatives (view 2); fix: \
@@ -102,6 +105,7 @@ mod tests {
         StepBatch {
             tokens: TokenBatch::from_rows(&rows).unwrap(),
             sentences: 3,
+            views: 2,
             groups: (10..18).collect(),
             hard_negative_owners: vec![1, 2],
             gold: Vec::new(),

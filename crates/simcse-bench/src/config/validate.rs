@@ -65,16 +65,21 @@ impl RunConfig {
         }
     }
 
-    /// Views and triplets are for InfoNCE, scored pairs for CoSENT; augmentation and the queue are for views.
+    /// Views and triplets are for InfoNCE, scored pairs for CoSENT, sentences as classes for margin softmax; augmentation and the queue are for views.
     fn loss_fits_text(&self) -> Result {
         let text = self.data.text().map(|(text, _)| text);
         let is = |wanted| text == Some(wanted);
         let (kind, of_pairs) = match &self.loss {
             LossConfig::InfoNce(_) => ("info_nce", false),
             LossConfig::Cosent(_) => ("cosent", true),
+            LossConfig::MarginSoftmax(_) => ("margin_softmax", false),
         };
         let fix = "use cosent for data.pairs, and info_nce for data.train and data.triplets";
         check(of_pairs == is(TrainingText::Pairs), "loss.kind", &kind, fix)?;
+        if let LossConfig::MarginSoftmax(_) = &self.loss {
+            let fix = "use info_nce, or unlabelled sentences under data.train";
+            check(is(TrainingText::Sentences), "loss.kind", &kind, fix)?;
+        }
         if let LossConfig::InfoNce(config) = &self.loss {
             let (key, weight) = ("loss.hard_negative_weight", config.hard_negative_weight);
             if weight.is_none() && is(TrainingText::Triplets) {

@@ -5,9 +5,6 @@ use simcse_data::{Augmenter, BatchSampler, Example, LastBatch, PartitionedSample
 use simcse_random::Stream;
 use simcse_train::{BatchSource, StepBatch};
 
-/// Views of one sentence in a batch.
-const VIEWS: u64 = 2;
-
 /// What deals examples into batches.
 #[derive(Debug, Clone)]
 pub enum Sampler {
@@ -57,6 +54,7 @@ impl Order {
 
 /// Batches of dropout views.
 pub struct DropoutViews {
+    views: usize,
     sequences: Vec<Vec<u32>>,
     order: Order,
     augmenter: Option<SentenceAugmenter>,
@@ -71,7 +69,13 @@ impl DropoutViews {
         augmenter: Option<SentenceAugmenter>,
         stream: Stream,
     ) -> Self {
-        Self { sequences, order: Order::new(sampler), augmenter, stream: stream.named("augmentation") }
+        let (order, stream) = (Order::new(sampler), stream.named("augmentation"));
+        Self { views: 2, sequences, order, augmenter, stream }
+    }
+
+    /// The same with so many views of each sentence in place of two.
+    pub fn with_views(self, views: usize) -> Self {
+        Self { views, ..self }
     }
 }
 
@@ -81,7 +85,7 @@ impl BatchSource for DropoutViews {
         let sequences: Vec<&[u32]> =
             sentences.iter().map(|index| self.sequences[*index as usize].as_slice()).collect();
         let tokens = match &self.augmenter {
-            None => TokenBatch::from_sequences(&sequences)?.with_views(VIEWS as usize)?,
+            None => TokenBatch::from_sequences(&sequences)?.with_views(self.views)?,
             Some(augmenter) => {
                 let stream = self.stream.fold(step);
                 let view = |view: u64| -> Vec<Vec<u32>> {
@@ -89,12 +93,13 @@ impl BatchSource for DropoutViews {
                     let each = sequences.iter().zip(0..);
                     each.map(|(ids, sentence)| augmenter.augment(ids, stream.fold(sentence))).collect()
                 };
-                TokenBatch::from_views(&(0..VIEWS).map(view).collect::<Vec<_>>())?
+                TokenBatch::from_views(&(0..self.views as u64).map(view).collect::<Vec<_>>())?
             }
         };
         Ok(StepBatch {
             sentences: sentences.len(),
-            groups: sentences.repeat(VIEWS as usize),
+            views: self.views,
+            groups: sentences.repeat(self.views),
             tokens,
             hard_negative_owners: Vec::new(),
             gold: Vec::new(),
@@ -179,6 +184,7 @@ impl BatchSource for LabelledBatches {
         Ok(StepBatch {
             tokens: TokenBatch::from_rows(&rows)?,
             sentences: chosen.len(),
+            views: 2,
             groups,
             hard_negative_owners: sides.owners,
             gold: sides.gold,

@@ -6,11 +6,13 @@
 //! | [`sweep`] | a file with variants and seeds → configurations |
 //! | [`prepare`] | corpus, token ids, evaluation sets |
 //! | [`batches`] | the batch of a step: dropout views, triplets, scored pairs |
+//! | `classes` | sentences as classes for a margin softmax |
 //! | [`start`] | encoder and tokenizer before the first step |
 //! | [`follow`] | dev scores, the log of a run |
 //! | [`run`] | one run, from the seed to `summary.json` |
 
 pub mod batches;
+mod classes;
 pub mod cli;
 pub mod follow;
 pub mod prepare;

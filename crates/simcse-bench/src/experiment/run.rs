@@ -6,7 +6,6 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use simcse_data::{Augmenter, BatchSampler, DataSource, LastBatch, PartitionedSampler, TokenMasker};
 use simcse_losses::LossConfig;
-use simcse_model::SentenceEncoder;
 use simcse_ops::linear::Precision;
 use simcse_random::Stream;
 use simcse_train::auxiliary::Auxiliary;
@@ -17,6 +16,7 @@ use simcse_train::run_loop::Outcome as Trained;
 use simcse_train::{BatchSource, TrainError, Trainer, checkpoint};
 
 use super::batches::{DropoutViews, LabelledBatches, Sampler, SentenceAugmenter};
+use super::classes;
 use super::follow::Follower;
 use super::one_line;
 use super::prepare::Prepared;
@@ -141,7 +141,7 @@ impl RunOptions {
             auxiliary: auxiliary.as_ref().map(|auxiliary| auxiliary as &dyn Auxiliary),
         };
         let encoder = start.encoder.encoder.as_dyn();
-        let mut objective = objective(config, encoder)?;
+        let mut objective = objective(config, prepared, stream)?;
         let mut batches = batches(config, prepared, stream)?;
         Ok(trainer.run(encoder, batches.as_mut(), objective.as_mut(), follower)?)
     }
@@ -172,14 +172,18 @@ impl RunOptions {
     }
 }
 
-/// The loss of the configuration for its kind of text; `encoder` is the one to be trained.
-fn objective(config: &RunConfig, encoder: &dyn SentenceEncoder) -> Result<Box<dyn Objective>> {
+/// The loss of the configuration for its kind of text.
+fn objective(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Box<dyn Objective>> {
+    let encoder = prepared.start.encoder.encoder.as_dyn();
     Ok(match (&config.loss, config.data.text()) {
         (LossConfig::InfoNce(contrast), Some((TrainingText::Triplets, _))) => {
             Box::new(TripletContrast::new(contrast.clone())?)
         }
         (LossConfig::InfoNce(contrast), _) => Box::new(ViewContrast::new(contrast.clone(), encoder)?),
         (LossConfig::Cosent(cosent), _) => Box::new(Cosent { config: cosent.clone() }),
+        (LossConfig::MarginSoftmax(margin), _) => {
+            Box::new(classes::objective(margin, config, prepared, stream.named("classes"))?)
+        }
     })
 }
 
@@ -215,7 +219,11 @@ fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Bo
             Some(SentenceAugmenter::new(augmenter, prepared.start.prefix_ids()))
         }
     };
-    Ok(Box::new(DropoutViews::new(sequences, sampler, augmenter, stream)))
+    let views = match &config.loss {
+        LossConfig::MarginSoftmax(margin) => margin.views,
+        LossConfig::InfoNce(_) | LossConfig::Cosent(_) => 2,
+    };
+    Ok(Box::new(DropoutViews::new(sequences, sampler, augmenter, stream).with_views(views)))
 }
 
 fn identity(config: &RunConfig, prepared: &Prepared) -> RunIdentity {

@@ -1,15 +1,18 @@
 //! From the embeddings of a batch to a loss, and to what the health checks look at.
 
+mod class_margin;
 mod contrast;
 mod momentum_queue;
 mod pair_ranking;
 
 use candle_core::Tensor;
+use candle_core::backprop::GradStore;
 use serde::{Deserialize, Serialize};
 use simcse_model::SentenceEncoder;
 
 use crate::{Result, StepBatch};
 
+pub use class_margin::ClassMargin;
 pub use contrast::{TripletContrast, ViewContrast};
 pub use pair_ranking::Cosent;
 
@@ -18,6 +21,12 @@ pub trait Objective {
     /// `embeddings`: `[rows, D]`, as the rows of `batch.tokens`. Diagnostics cost a look at every similarity,
     /// so they are made only where `diagnose` asks for them.
     fn loss(&self, embeddings: &Tensor, batch: &StepBatch, diagnose: bool) -> Result<StepLoss>;
+
+    /// Called after the encoder's update with the gradients of the step: for parameters of the objective's own, which
+    /// clipping does not see.
+    fn update(&mut self, _gradients: &GradStore, _learning_rate: f64) -> Result<()> {
+        Ok(())
+    }
 
     /// Called after the parameters were updated with the gradient of `batch`: for what follows the encoder in
     /// training, such as a momentum encoder.

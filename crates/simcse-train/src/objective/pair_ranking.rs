@@ -77,6 +77,7 @@ mod tests {
         let batch = StepBatch {
             tokens: TokenBatch::from_sequences(&[[5]; 4]).unwrap().with_views(2).unwrap(),
             sentences: 4,
+            views: 2,
             groups: vec![0, 1, 2, 3, 4, 5, 6, 0],
             hard_negative_owners: Vec::new(),
             gold: vec![5.0, 1.0, 3.0, 3.0],

@@ -104,6 +104,7 @@ pub(crate) fn views(tokens: TokenBatch) -> StepBatch {
     StepBatch {
         tokens,
         sentences,
+        views: 2,
         groups: groups.repeat(2),
         hard_negative_owners: Vec::new(),
         gold: Vec::new(),

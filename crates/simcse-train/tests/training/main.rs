@@ -3,6 +3,7 @@
 
 mod auxiliary;
 mod checkpoint;
+mod class_margin;
 mod common;
 mod config;
 mod exact;

@@ -1,0 +1,67 @@
+//! Sentences as classes, and what their centres begin with.
+
+use anyhow::Result;
+use candle_core::Tensor;
+use simcse_data::{SentenceClasses, TokenBatch};
+use simcse_losses::{InitialCentres, MarginSoftmaxConfig};
+use simcse_model::{Mode, SentenceEncoder};
+use simcse_random::Stream;
+use simcse_train::class_table::ClassTable;
+use simcse_train::objective::ClassMargin;
+
+use super::prepare::Prepared;
+use crate::config::RunConfig;
+
+/// Sentences that are embedded at a time.
+const ROWS: usize = 64;
+
+/// The classes of the corpus, near-duplicates joined where the configuration asks for it.
+pub(super) fn classes(
+    config: &MarginSoftmaxConfig,
+    sentences: &[&str],
+    stream: Stream,
+) -> Result<SentenceClasses> {
+    Ok(match config.near_duplicates {
+        Some(threshold) => SentenceClasses::by_near_text(sentences, threshold, stream)?,
+        None => SentenceClasses::by_text(sentences),
+    })
+}
+
+/// The loss over the classes of the corpus.
+pub(super) fn objective(
+    margin: &MarginSoftmaxConfig,
+    config: &RunConfig,
+    prepared: &Prepared,
+    stream: Stream,
+) -> Result<ClassMargin> {
+    let SentenceClasses { class_of, count } = classes(margin, &prepared.corpus.as_strs(), stream)?;
+    let encoder = prepared.start.encoder.encoder.as_dyn();
+    let table = match margin.initial_centres {
+        InitialCentres::Random => {
+            ClassTable::random(count, margin.sub_centres, encoder.embedding_size(), stream)?
+        }
+        InitialCentres::Embeddings => {
+            let centres = first_embeddings(encoder, &prepared.tokenized.sequences, &class_of, count)?;
+            ClassTable::new(&centres, margin.sub_centres)?
+        }
+    };
+    Ok(ClassMargin::new(margin.clone(), table, class_of, &config.train, stream)?)
+}
+
+/// The embedding of each class's first sentence, dropout off, `[C, D]`.
+fn first_embeddings(
+    encoder: &dyn SentenceEncoder,
+    sequences: &[Vec<u32>],
+    class_of: &[u32],
+    count: usize,
+) -> Result<Tensor> {
+    let mut first: Vec<Option<&[u32]>> = vec![None; count];
+    for (sequence, class) in sequences.iter().zip(class_of) {
+        first[*class as usize].get_or_insert(sequence);
+    }
+    let first: Vec<&[u32]> = first.into_iter().flatten().collect();
+    let embed = |rows: &[&[u32]]| -> Result<Tensor> {
+        Ok(encoder.forward(&TokenBatch::from_sequences(rows)?, Mode::Evaluate)?.detach())
+    };
+    Ok(Tensor::cat(&first.chunks(ROWS).map(embed).collect::<Result<Vec<_>>>()?, 0)?)
+}

@@ -1,0 +1,102 @@
+//! Sentences as classes: margin softmax over a table of centres.
+
+use std::sync::Mutex;
+
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use simcse_losses::{LossError, MarginSoftmaxConfig};
+use simcse_ops::adamw::AdamWStep;
+use simcse_ops::margin_softmax::margin_softmax;
+use simcse_random::Stream;
+
+use super::{Diagnostics, Objective, StepLoss};
+use crate::class_table::{ClassTable, SampledClasses};
+use crate::{Result, StepBatch, TrainConfig};
+
+/// Every view of a sentence has to find the sentence's own class among all classes, or a sample of them.
+pub struct ClassMargin {
+    config: MarginSoftmaxConfig,
+    table: ClassTable,
+    /// The class of each sentence, by its group in a batch.
+    class_of: Vec<u32>,
+    stream: Stream,
+    constants: AdamWStep,
+    /// Of the step under way, between its loss and its update.
+    sampled: Mutex<Option<SampledClasses>>,
+}
+
+impl ClassMargin {
+    /// `table`: the centres before the first step; `class_of`: the class of each sentence of the corpus; `train` has
+    /// AdamW's constants for the centres as well.
+    ///
+    /// Fails on a value out of range, and on a sentence whose class the table lacks.
+    pub fn new(
+        config: MarginSoftmaxConfig,
+        table: ClassTable,
+        class_of: Vec<u32>,
+        train: &TrainConfig,
+        stream: Stream,
+    ) -> Result<Self> {
+        config.validate()?;
+        if let Some(class) = class_of.iter().find(|class| **class as usize >= table.classes()) {
+            return Err(anyhow::anyhow!("class {class} in a table of {} classes", table.classes()).into());
+        }
+        let constants = AdamWStep {
+            learning_rate: 0.0,
+            beta1: train.beta1,
+            beta2: train.beta2,
+            epsilon: train.epsilon,
+            weight_decay: 0.0,
+            step: 0,
+            gradient_scale: 1.0,
+        };
+        Ok(Self { config, table, class_of, stream, constants, sampled: Mutex::new(None) })
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<SampledClasses>> {
+        self.sampled.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Objective for ClassMargin {
+    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, diagnose: bool) -> Result<StepLoss> {
+        let class = |group: &u32| self.class_of.get(*group as usize).copied();
+        let labels: Option<Vec<u32>> = batch.groups.iter().map(class).collect();
+        let Some(labels) = labels else {
+            let problem = "a sentence of the batch has no class; fix: train on unlabelled sentences";
+            return Err(LossError::Embeddings(problem.to_owned()).into());
+        };
+        let stream = self.stream.fold(self.table.steps());
+        let sampled = self.table.sample(&labels, self.config.sampled_share, stream)?;
+        let (losses, seen) =
+            margin_softmax(embeddings, &sampled.centres, &sampled.labels, self.config.kernel())?;
+        let rows = labels.len() as f64;
+        let right = seen.nearest.iter().zip(&sampled.labels).filter(|(nearest, own)| nearest == own).count();
+        let own: f64 = seen.own_cosine.iter().map(|cosine| f64::from(*cosine)).sum();
+        *self.held() = Some(sampled);
+        let diagnostics = diagnose.then(|| Diagnostics {
+            positive_cosine: Some(own / rows),
+            negative_cosine: None,
+            accuracy: right as f64 / rows,
+            chance_loss: None,
+        });
+        Ok(StepLoss { loss: losses.mean_all()?, diagnostics })
+    }
+
+    fn update(&mut self, gradients: &GradStore, learning_rate: f64) -> Result<()> {
+        let Some(sampled) = self.held().take() else { return Ok(()) };
+        let gradient = gradients.get(&sampled.centres);
+        let gradient = gradient.ok_or_else(|| anyhow::anyhow!("no gradient reached the class centres"))?;
+        let learning_rate = learning_rate * self.config.class_learning_rate_factor;
+        let step = AdamWStep { learning_rate, ..self.constants };
+        self.table.update(&sampled, gradient, self.config.class_update, step)
+    }
+
+    fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        self.table.state()
+    }
+
+    fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
+        self.table.restore(state)
+    }
+}

@@ -1,0 +1,116 @@
+//! Sentences as classes: what is learned, and that a stopped run goes on to the same bits.
+
+use simcse_data::TokenBatch;
+use simcse_losses::{ClassUpdate, InitialCentres, MarginKind, MarginSoftmaxConfig};
+use simcse_model::SentenceEncoder as _;
+use simcse_random::Stream;
+use simcse_train::class_table::ClassTable;
+use simcse_train::objective::{ClassMargin, Objective as _};
+use simcse_train::{BatchSource, StepBatch};
+use tempfile::tempdir;
+
+use crate::common::{End, Script, Setting, bits, network, rising, setting, trainer};
+
+const VIEWS: usize = 3;
+
+/// Batches of four of the twelve sentences, each in three views.
+struct Classes;
+
+impl BatchSource for Classes {
+    fn batch(&mut self, step: u64) -> anyhow::Result<StepBatch> {
+        let sentences: Vec<u32> = (0..4).map(|place| ((step * 4 + place) % 12) as u32).collect();
+        let ids = |sentence: &u32| vec![2 + sentence, 3 + sentence * 2 % 11, 5 + sentence % 7];
+        let sequences: Vec<Vec<u32>> = sentences.iter().map(ids).collect();
+        Ok(StepBatch {
+            tokens: TokenBatch::from_sequences(&sequences)?.with_views(VIEWS)?,
+            sentences: 4,
+            views: VIEWS,
+            groups: sentences.repeat(VIEWS),
+            hard_negative_owners: Vec::new(),
+            gold: Vec::new(),
+        })
+    }
+}
+
+fn objective(share: f64, setting: &Setting) -> ClassMargin {
+    let config = MarginSoftmaxConfig {
+        views: VIEWS,
+        margin_kind: MarginKind::Cosine,
+        margin: 0.2,
+        scale: 10.0,
+        sub_centres: 1,
+        sampled_share: share,
+        class_update: ClassUpdate::Lazy,
+        initial_centres: InitialCentres::Random,
+        class_learning_rate_factor: 2.0,
+        near_duplicates: None,
+    };
+    let size = network(7, 0.2).embedding_size();
+    let table = ClassTable::random(12, 1, size, Stream::from_seed(2)).unwrap();
+    ClassMargin::new(config, table, (0..12).collect(), &setting.train, Stream::from_seed(3)).unwrap()
+}
+
+fn run(share: f64, setting: &Setting, folder: &std::path::Path, end: End) -> (Vec<u32>, Vec<f32>, Script) {
+    let (encoder, mut objective) = (network(7, 0.05), objective(share, setting));
+    let mut script = Script::new(rising, end);
+    let trained = trainer(setting, folder, &script).run(&encoder, &mut Classes, &mut objective, &mut script);
+    assert!(trained.is_ok() || script.interrupt.is_raised(), "{}", trained.unwrap_err());
+    let centres = objective.state().unwrap()[0].1.flatten_all().unwrap().to_vec1().unwrap();
+    (bits(&encoder), centres, script)
+}
+
+#[test]
+fn twelve_sentences_are_learnt_by_heart() {
+    for share in [1.0, 0.5] {
+        let mut setting = setting();
+        setting.train.steps = 300;
+        let folder = tempdir().unwrap();
+        let (_, _, script) = run(share, &setting, folder.path(), End::Never);
+        let accuracy = |step: usize| script.reports[step].diagnostics.unwrap().accuracy;
+        assert!(accuracy(0) < 0.6 && accuracy(280) > 0.9, "{share}: {} {}", accuracy(0), accuracy(280));
+    }
+}
+
+#[test]
+fn a_stopped_run_goes_on_to_the_same_bits() {
+    for (share, rows) in [(1.0, None), (0.5, None), (0.5, Some(5))] {
+        let mut setting = setting();
+        setting.train.gradient_cache_rows = rows;
+        let [whole, parts] = [tempdir().unwrap(), tempdir().unwrap()];
+        let (encoder, centres, unbroken) = run(share, &setting, whole.path(), End::Never);
+        run(share, &setting, parts.path(), End::Interrupt(6));
+        let (encoder_again, centres_again, rest) = run(share, &setting, parts.path(), End::Never);
+        assert_eq!(rest.begun, Some(6), "share {share}");
+        assert!(encoder == encoder_again && centres == centres_again, "share {share}, rows {rows:?}");
+        assert_eq!(rest.trace(), unbroken.trace()[6..]);
+    }
+}
+
+/// The centres are not behind the gradient cache: they must get the same gradient as without.
+#[test]
+fn a_gradient_cache_changes_nothing_but_the_order_of_sums() {
+    let cached = |rows| {
+        let mut setting = setting();
+        setting.train.gradient_cache_rows = rows;
+        let folder = tempdir().unwrap();
+        let (_, centres, script) = run(0.5, &setting, folder.path(), End::Never);
+        (centres, script.reports.iter().map(|report| report.loss).collect::<Vec<f64>>())
+    };
+    let ((centres, losses), (centres_cached, losses_cached)) = (cached(None), cached(Some(5)));
+    assert!(
+        losses.iter().zip(&losses_cached).all(|(a, b)| (a - b).abs() < 1e-3),
+        "{losses:?} {losses_cached:?}"
+    );
+    assert!(centres.iter().zip(&centres_cached).all(|(a, b)| (a - b).abs() < 1e-3));
+}
+
+#[test]
+fn a_sentence_without_a_class_is_named() {
+    let setting = setting();
+    let objective = objective(1.0, &setting);
+    let mut batch = Classes.batch(0).unwrap();
+    batch.groups[0] = 12;
+    let embeddings = candle_core::Tensor::ones((12, 12), candle_core::DType::F32, &candle_core::Device::Cpu);
+    let error = objective.loss(&embeddings.unwrap(), &batch, true).unwrap_err().to_string();
+    assert!(error.contains("has no class; fix: "), "{error}");
+}
