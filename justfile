@@ -33,6 +33,10 @@ exp-bert-sup *arguments:
 exp-bert-sup-all *arguments:
     cargo run --release --locked --quiet -p exp-bert-sup -- experiments/bert-sup/configs/rows-*.toml --out results "$@"
 
+# Train and score a TextCNN by AM-Softmax over sentence classes
+exp-amsoftmax *arguments:
+    cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/headline.toml "$@"
+
 # Any configuration of an experiment: just exp bert-sup bert-base-uncased
 exp experiment config *arguments:
     cargo run --release --locked --quiet -p "exp-$1" -- "experiments/$1/configs/$2.toml" "${@:3}"

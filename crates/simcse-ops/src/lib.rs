@@ -19,7 +19,7 @@
 //! | [`memory`] | pages of freed tensors are kept for the next ones |
 //! | [`simd`] | run-time dispatch: AVX-512, AVX2 + FMA, portable |
 //!
-//! This is the only crate with `unsafe` code, and that only in [`simd`], [`memory`] and around the
+//! This is the only crate with `unsafe` code, and that only in [`simd`], [`memory`], the tiles of bfloat16 and around the
 //! call of `gemm`.
 //! Results do not depend on the number of threads: work is cut into blocks by size alone, and no two
 //! blocks add into the same place.

@@ -197,5 +197,8 @@ fn a_batch_that_does_not_fit_together_stops_the_run() {
     let trainer = trainer(&setting, folder.path(), &script);
     let result = trainer.run(&encoder, &mut Unowned(labelled(&setting, true)), &mut objective, &mut script);
     let line = result.unwrap_err().to_string();
-    assert!(line.starts_with("the batch has 15 rows for 2 views of 6 anchors and 0 hard negatives; fix: "), "{line}");
+    assert!(
+        line.starts_with("the batch has 15 rows for 2 views of 6 anchors and 0 hard negatives; fix: "),
+        "{line}"
+    );
 }
