@@ -25,11 +25,7 @@ def step():
     cosines = F.normalize(encoder(ids)) @ F.normalize(centres).T
     cosines[torch.arange(len(labels)), labels] -= MARGIN
     loss = F.cross_entropy(SCALE * cosines, labels)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.item()
+    return common.update(loss, optimizer, encoder.parameters())
 
 
 milliseconds, loss = common.time_steps(step, options)

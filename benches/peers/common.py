@@ -7,6 +7,7 @@ import statistics
 import time
 
 import torch
+import torch.nn.functional as F
 
 THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 torch.set_num_threads(THREADS)
@@ -58,6 +59,21 @@ def pad(sequences, pad_id):
 
 def of_equal_length(sequences, length):
     return [sequence[:length] for sequence in sequences if len(sequence) >= length]
+
+
+def contrast(first_view, second_view):
+    """InfoNCE between two views of each sentence, temperature .05."""
+    similarities = F.normalize(first_view) @ F.normalize(second_view).T / 0.05
+    return F.cross_entropy(similarities, torch.arange(len(first_view)))
+
+
+def update(loss, optimizer, clipped):
+    """One step of an optimizer, the gradient of `clipped` parameters cut to a norm of 1."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(clipped, 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return loss.item()
 
 
 def time_steps(step, options):

@@ -1,6 +1,5 @@
 """Training steps of unsupervised SimCSE with a TextCNN: InfoNCE at temperature .05, gradient clipping, fused AdamW."""
 import torch
-import torch.nn.functional as F
 
 import common
 import text_cnn
@@ -14,13 +13,7 @@ optimizer = torch.optim.AdamW(encoder.parameters(), lr=1e-3, weight_decay=0.0, f
 
 def step():
     ids, _ = common.pad(next(batches), 0)
-    first_view, second_view = F.normalize(encoder(ids)).chunk(2)
-    loss = F.cross_entropy(first_view @ second_view.T / 0.05, torch.arange(len(first_view)))
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.item()
+    return common.update(common.contrast(*encoder(ids).chunk(2)), optimizer, encoder.parameters())
 
 
 milliseconds, loss = common.time_steps(step, options)

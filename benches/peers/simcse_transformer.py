@@ -5,7 +5,6 @@ import json
 import pathlib
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from tokenizers import BertWordPieceTokenizer, Tokenizer
 from transformers import BertConfig, BertModel
@@ -54,13 +53,7 @@ def step():
     with precision():
         first = encoder(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
         embeddings = torch.tanh(head(first))
-    first_view, second_view = F.normalize(embeddings.float()).chunk(2)
-    loss = F.cross_entropy(first_view @ second_view.T / 0.05, torch.arange(len(first_view)))
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.item()
+    return common.update(common.contrast(*embeddings.float().chunk(2)), optimizer, parameters)
 
 
 milliseconds, loss = common.time_steps(step, options)

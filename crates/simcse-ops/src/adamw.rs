@@ -45,7 +45,8 @@ pub fn adamw(
     if gradient.elem_count() != count || first.len() != count || second.len() != count {
         bail!("AdamW: {count} parameters, {} gradients, {} moments", gradient.elem_count(), first.len());
     }
-    let op = AdamW { moments: Mutex::new((first, second)), constants: Constants::new(step) };
+    let moments = Mutex::new((first, second));
+    let op = AdamW { rows: None, size: CHUNK, moments, constants: Constants::new(step) };
     parameter.inplace_op2(&gradient.contiguous()?, &op)
 }
 
@@ -76,7 +77,8 @@ pub fn adamw_rows(
             first.len()
         );
     }
-    let op = AdamWRows { rows, size, moments: Mutex::new((first, second)), constants: Constants::new(step) };
+    let moments = Mutex::new((first, second));
+    let op = AdamW { rows: Some(rows), size, moments, constants: Constants::new(step) };
     table.inplace_op2(&gradient.contiguous()?, &op)
 }
 
@@ -136,8 +138,21 @@ impl Constants {
 }
 
 struct AdamW<'a> {
+    /// What is updated: these rows of a table, or everything.
+    rows: Option<&'a [u32]>,
+    /// Values of a row, or of one parallel task.
+    size: usize,
     moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
     constants: Constants,
+}
+
+impl AdamW<'_> {
+    fn pieces<'v>(&self, values: &'v mut [f32]) -> Vec<&'v mut [f32]> {
+        match self.rows {
+            Some(rows) => rows_of(values, rows, self.size),
+            None => values.chunks_mut(self.size).collect(),
+        }
+    }
 }
 
 impl InplaceOp2 for AdamW<'_> {
@@ -161,52 +176,12 @@ impl InplaceOp2 for AdamW<'_> {
         let mut moments = self.moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let (first, second) = &mut *moments;
         let level = Level::current();
-        parameter[start..end]
-            .par_chunks_mut(CHUNK)
-            .zip(gradient.par_chunks(CHUNK))
-            .zip(first.par_chunks_mut(CHUNK).zip(second.par_chunks_mut(CHUNK)))
-            .for_each(|((parameter, gradient), (first, second))| {
-                update(level, parameter, gradient, first, second, self.constants);
-            });
-        Ok(())
-    }
-}
-
-struct AdamWRows<'a> {
-    rows: &'a [u32],
-    size: usize,
-    moments: Mutex<(&'a mut [f32], &'a mut [f32])>,
-    constants: Constants,
-}
-
-impl InplaceOp2 for AdamWRows<'_> {
-    fn name(&self) -> &'static str {
-        "adamw-rows"
-    }
-
-    fn cpu_fwd(
-        &self,
-        table: &mut CpuStorage,
-        table_layout: &Layout,
-        gradient: &CpuStorage,
-        gradient_layout: &Layout,
-    ) -> Result<()> {
-        let _time = profile::kernel("AdamW");
-        let gradient = values(self.name(), gradient, gradient_layout)?;
-        let CpuStorage::F32(table) = table else { bail!("AdamW: the table must be float32") };
-        let Some((start, end)) = table_layout.contiguous_offsets() else {
-            bail!("AdamW: the table must be contiguous")
-        };
-        let mut moments = self.moments.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (first, second) = &mut *moments;
-        let level = Level::current();
-        let rows_of = |values| rows_of(values, self.rows, self.size);
-        rows_of(&mut table[start..end])
+        self.pieces(&mut parameter[start..end])
             .into_par_iter()
             .zip(gradient.par_chunks(self.size))
-            .zip(rows_of(first).into_par_iter().zip(rows_of(second)))
-            .for_each(|((row, gradient), (first, second))| {
-                update(level, row, gradient, first, second, self.constants);
+            .zip(self.pieces(first).into_par_iter().zip(self.pieces(second)))
+            .for_each(|((parameter, gradient), (first, second))| {
+                update(level, parameter, gradient, first, second, self.constants);
             });
         Ok(())
     }
