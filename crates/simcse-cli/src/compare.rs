@@ -14,8 +14,8 @@ const CLAIMED: f64 = 0.05;
 /// The seed of a configuration in which nothing is random: its single run stands for any seed.
 const NO_SEED: u64 = 0;
 
-/// Compare two configurations on every metric that both have: mean difference, 95 % interval, paired t-test
-/// over their common seeds
+/// Compare two configurations on every metric that both have, and on the average of these: mean difference, 95 %
+/// interval, paired t-test over their common seeds
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompareCommand {
     /// EXPERIMENT/CONFIG, as the folders under results/runs are named without the seed
@@ -45,7 +45,7 @@ impl CompareCommand {
         );
         let mut out = io::stdout().lock();
         writeln!(out, "{} - {}, x 100", self.first, self.second)?;
-        for name in names {
+        for name in &names {
             let pairs = pair(&first, &second, name);
             if pairs.is_empty() {
                 writeln!(out, "{name}: no seed in common has it on both sides")?;
@@ -53,6 +53,10 @@ impl CompareCommand {
             }
             check_same_data(&first, &second, name)?;
             writeln!(out, "{name}: {}", verdict(&pairs)?)?;
+        }
+        let averages = pair_averages(&first, &second, &names);
+        if names.len() > 1 && !averages.is_empty() {
+            writeln!(out, "average of these {}: {}", names.len(), verdict(&averages)?)?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -77,6 +81,16 @@ fn pair(first: &[&Summary], second: &[&Summary], name: &str) -> Vec<(f64, f64)> 
     let partner = |seed| fixed.or_else(|| second.iter().find(|run| run.seed == seed));
     let values = |run: &&Summary| Some((*run.metrics.get(name)?, *partner(run.seed)?.metrics.get(name)?));
     first.iter().filter_map(values).collect()
+}
+
+/// As [`pair`] for the average of several metrics; only seeds count that have all of them on both sides.
+fn pair_averages(first: &[&Summary], second: &[&Summary], names: &[&String]) -> Vec<(f64, f64)> {
+    let of_seed = |run: &&Summary| -> Option<(f64, f64)> {
+        let pairs: Vec<(f64, f64)> = names.iter().flat_map(|name| pair(&[run], second, name)).collect();
+        let mean = |side: fn(&(f64, f64)) -> f64| pairs.iter().map(side).sum::<f64>() / pairs.len() as f64;
+        (pairs.len() == names.len()).then(|| (mean(|pair| pair.0), mean(|pair| pair.1)))
+    };
+    first.iter().filter_map(of_seed).collect()
 }
 
 /// Fails when the two were scored on different copies of the metric's data set, or a side mixes configurations.
@@ -134,5 +148,30 @@ mod tests {
         let text = verdict(&[(0.50, 0.49), (0.48, 0.50), (0.51, 0.50)]).unwrap();
         assert!(text.ends_with("no difference can be claimed"), "{text}");
         assert!(verdict(&[(0.5, 0.4)]).unwrap().ends_with("one seed: no test"));
+    }
+
+    fn run(seed: u64, metrics: &[(&str, f64)]) -> Summary {
+        let metrics: serde_json::Map<String, serde_json::Value> =
+            metrics.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+        serde_json::from_value(serde_json::json!({
+            "schema": 1, "experiment": "e", "config": "c", "label": "l", "group": "g", "seed": seed, "status": "ok",
+            "reason": null, "transductive": false, "real_data": true, "config_sha256": "", "data_sha256": "",
+            "evaluation_sha256": {}, "selected_step": 0, "steps": 0, "wall_s": 0.0, "sentences_per_s": 0.0,
+            "metrics": metrics,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn averages_are_of_seeds_that_have_everything() {
+        let names = ["a".to_owned(), "b".to_owned()];
+        let names: Vec<&String> = names.iter().collect();
+        let first =
+            [run(1, &[("a", 0.5), ("b", 0.75)]), run(2, &[("a", 0.25), ("b", 0.5)]), run(3, &[("a", 1.0)])];
+        let first: Vec<&Summary> = first.iter().collect();
+        let second = [run(1, &[("a", 0.25), ("b", 0.25)]), run(3, &[("a", 0.5), ("b", 0.5)])];
+        assert_eq!(pair_averages(&first, &second.iter().collect::<Vec<_>>(), &names), [(0.625, 0.25)]);
+        let fixed = run(NO_SEED, &[("a", 0.5), ("b", 0.5)]);
+        assert_eq!(pair_averages(&first, &[&fixed], &names), [(0.625, 0.5), (0.375, 0.5)]);
     }
 }
