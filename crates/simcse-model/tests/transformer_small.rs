@@ -179,6 +179,45 @@ fn the_smooth_maximum_lies_between_weighted_mean_and_maximum() {
     assert!(load("bert", Pooling::Mean).set_sharpness(1.0).is_err());
 }
 
+/// What it learns gets the gradient of finite differences: the sharpness, a token's weight, and a weight of the network
+/// below, for which the maximum that is subtracted within must count as a constant.
+#[test]
+fn the_smooth_maximum_has_the_gradient_of_finite_differences() {
+    let (_, batch) = golden();
+    let encoder = load("bert", Pooling::SmoothMaximum);
+    encoder.set_sharpness(1.5).unwrap();
+    let loss = |mode| {
+        let embeddings = encoder.forward(&batch, mode).unwrap();
+        let wave: Vec<f32> = (0..embeddings.elem_count()).map(|index| (index as f32).sin()).collect();
+        let wave = candle_core::Tensor::from_vec(wave, embeddings.dims(), embeddings.device()).unwrap();
+        (embeddings * wave).unwrap().sum_all().unwrap()
+    };
+    let train = Mode::Train(DropoutStream::new(Stream::from_seed(1), 0));
+    let gradients = loss(train).backward().unwrap();
+    let token = batch.row(0)[1] as usize;
+    for (name, place) in [
+        ("head.sharpness", 0),
+        ("head.token_weights", token),
+        ("encoder.layer.1.output.dense.bias", 3),
+        ("encoder.layer.1.output.LayerNorm.weight", 5),
+    ] {
+        let parameter = encoder.parameters().get(name).unwrap();
+        let before = values(parameter);
+        let at = |shift: f32| {
+            let mut shifted = before.clone();
+            shifted[place] += shift;
+            let shifted =
+                candle_core::Tensor::from_vec(shifted, parameter.dims(), parameter.device()).unwrap();
+            parameter.set(&shifted).unwrap();
+            f64::from(loss(Mode::Evaluate).to_scalar::<f32>().unwrap())
+        };
+        let numeric = (at(5e-3) - at(-5e-3)) / 1e-2;
+        at(0.0);
+        let got = f64::from(values(gradients.get(parameter).unwrap())[place]);
+        assert!((got - numeric).abs() < 2e-3 * numeric.abs().max(1.0), "{name}: {got}, numeric {numeric}");
+    }
+}
+
 #[test]
 fn layer_weights_are_a_softmax() {
     let (golden, batch) = golden();
