@@ -5,15 +5,16 @@
 //! lacks that instruction the same rounded numbers go through the float32 product, so results agree but for the
 //! order of their float32 sums.
 
+mod panels;
+mod tile;
+
 use rayon::prelude::*;
 
 use crate::matmul::{Output, Threads, View, multiply};
-use crate::simd::{Level, dispatch};
+use crate::simd::Level;
+use panels::{Lanes, Panels, rounded};
+use tile::{HEIGHT, Place, WIDTH, tile};
 
-/// Rows of a tile: with [`WIDTH`], 24 of the 32 registers hold sums.
-const HEIGHT: usize = 8;
-/// Columns of a tile, three registers.
-const WIDTH: usize = 48;
 /// Pairs of the summed dimension that a tile takes before the next one: a panel of the right matrix, 36 KiB, stays
 /// in the first-level cache.
 const DEPTH: usize = 192;
@@ -111,190 +112,9 @@ fn multiply_rows(
     }
 }
 
-/// Where a tile stands in the output.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    stride: usize,
-    rows: usize,
-    columns: usize,
-}
-
-#[cfg(target_arch = "x86_64")]
-fn tile(left: &[u32], right: &[u32], output: &mut [f32], place: Place, add: bool) {
-    let Place { stride, rows, columns } = place;
-    assert_eq!(left.len() * WIDTH, right.len() * HEIGHT, "panels of one depth");
-    assert!(
-        rows <= HEIGHT && columns <= WIDTH && (rows - 1) * stride + columns <= output.len(),
-        "a tile lies inside of the output"
-    );
-    // SAFETY: tiles are only made where `has_dot_product` found AVX-512 F and BF16. The panels hold HEIGHT and
-    // WIDTH words for each of the same number of pairs, and `rows` rows of `columns` values at `stride` lie inside
-    // `output` (all asserted); rows and columns beyond them are masked.
-    unsafe { avx512::tile(left, right, output, place, add) }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn tile(_left: &[u32], _right: &[u32], _output: &mut [f32], _place: Place, _add: bool) {
-    unreachable!("has_dot_product is false here");
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx512 {
-    use super::{HEIGHT, Place, WIDTH};
-    use std::arch::x86_64::*;
-
-    const REGISTERS: usize = WIDTH / 16;
-
-    /// Multiplies two panels into a tile of `output`, or adds to it.
-    ///
-    /// # Safety
-    /// The CPU must have AVX-512 F and BF16; `left` and `right` must hold `HEIGHT` and `WIDTH` words for each of
-    /// the same number of pairs; `place` must lie inside `output`.
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn tile(left: &[u32], right: &[u32], output: &mut [f32], place: Place, add: bool) {
-        let mut sums = [[_mm512_setzero_ps(); REGISTERS]; HEIGHT];
-        let (mut left_pairs, mut right_pairs) = (left.as_ptr(), right.as_ptr());
-        for _ in 0..left.len() / HEIGHT {
-            // SAFETY: the caller promises HEIGHT and WIDTH words for every pair.
-            unsafe {
-                let columns: [__m512bh; REGISTERS] =
-                    std::array::from_fn(|i| bfloat16(_mm512_loadu_si512(right_pairs.add(16 * i).cast())));
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let value = bfloat16(_mm512_set1_epi32(*left_pairs.add(row) as i32));
-                    for (sum, column) in sums.iter_mut().zip(columns) {
-                        *sum = _mm512_dpbf16_ps(*sum, value, column);
-                    }
-                }
-                left_pairs = left_pairs.add(HEIGHT);
-                right_pairs = right_pairs.add(WIDTH);
-            }
-        }
-        let mask = |register: usize| -> u16 {
-            let columns = place.columns.saturating_sub(16 * register).min(16);
-            ((1_u32 << columns) - 1) as u16
-        };
-        for (row, sums) in sums.iter().enumerate().take(place.rows) {
-            for (register, sum) in sums.iter().enumerate() {
-                let mask = mask(register);
-                if mask == 0 {
-                    continue;
-                }
-                // SAFETY: the caller promises that `place.rows` rows of `place.columns` values lie inside
-                // `output`; this register begins before the last of them, and lanes beyond are masked.
-                unsafe {
-                    let target = output.as_mut_ptr().add(row * place.stride + 16 * register);
-                    let before = if add { _mm512_maskz_loadu_ps(mask, target) } else { _mm512_setzero_ps() };
-                    _mm512_mask_storeu_ps(target, mask, _mm512_add_ps(before, *sum));
-                }
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    fn bfloat16(words: __m512i) -> __m512bh {
-        // SAFETY: both are 512 bits without invalid values.
-        unsafe { std::mem::transmute(words) }
-    }
-}
-
-/// A matrix by lanes (rows of a left matrix, columns of a right one) and steps along the summed dimension.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Lanes<'a> {
-    values: &'a [f32],
-    lane: usize,
-    step: usize,
-}
-
-/// A rounded matrix: panels of `LANES` lanes, in each `[pairs, LANES]` words of two values. What lies beyond the
-/// matrix is zero.
-struct Panels<const LANES: usize> {
-    words: Vec<u32>,
-    pairs: usize,
-}
-
-impl<const LANES: usize> Panels<LANES> {
-    fn pack(level: Level, source: Lanes, lanes: usize, steps: usize, threads: Threads) -> Self {
-        let pairs = steps.div_ceil(2);
-        let mut words = vec![0; lanes.div_ceil(LANES) * LANES * pairs];
-        let pack = |(panel, words): (usize, &mut [u32])| {
-            let first = panel * LANES;
-            let here = Lanes { values: &source.values[first * source.lane..], ..source };
-            pack_panel(level, here, LANES.min(lanes - first), steps, LANES, words);
-        };
-        match threads {
-            _ if words.is_empty() => {}
-            Threads::One => words.chunks_mut(LANES * pairs).enumerate().for_each(pack),
-            Threads::All => words.par_chunks_mut(LANES * pairs).enumerate().for_each(pack),
-        }
-        Self { words, pairs }
-    }
-
-    /// Some pairs of a panel.
-    fn part(&self, panel: usize, start: usize, end: usize) -> &[u32] {
-        let first = panel * self.pairs;
-        &self.words[(first + start) * LANES..(first + end) * LANES]
-    }
-}
-
-dispatch! {
-    /// Packs one panel; `words` is `[pairs, width]` and zero.
-    fn pack_panel(source: Lanes, lanes: usize, steps: usize, width: usize, words: &mut [u32]) {
-        if source.lane == 1 {
-            for (pair, words) in words.chunks_exact_mut(width).enumerate() {
-                let first = &source.values[2 * pair * source.step..][..lanes];
-                if 2 * pair + 1 < steps {
-                    let second = &source.values[(2 * pair + 1) * source.step..][..lanes];
-                    for ((word, low), high) in words.iter_mut().zip(first).zip(second) {
-                        *word = round(*low) | round(*high) << 16;
-                    }
-                } else {
-                    words.iter_mut().zip(first).for_each(|(word, low)| *word = round(*low));
-                }
-            }
-        } else if source.step == 1 {
-            for lane in 0..lanes {
-                let row = &source.values[lane * source.lane..][..steps];
-                let places = words[lane..].iter_mut().step_by(width);
-                for (word, pair) in places.zip(row.chunks(2)) {
-                    *word = round(pair[0]) | pair.get(1).map_or(0, |high| round(*high) << 16);
-                }
-            }
-        } else {
-            for (pair, words) in words.chunks_exact_mut(width).enumerate() {
-                for (lane, word) in words.iter_mut().enumerate().take(lanes) {
-                    let value = |step: usize| source.values[lane * source.lane + step * source.step];
-                    let high = if 2 * pair + 1 < steps { round(value(2 * pair + 1)) << 16 } else { 0 };
-                    *word = round(value(2 * pair)) | high;
-                }
-            }
-        }
-    }
-}
-
-/// The upper half of a float32, rounded to nearest, ties to even; not a number stays so.
-#[inline(always)]
-fn round(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    if value.is_nan() { bits >> 16 | 0x40 } else { rounded }
-}
-
-fn rounded(level: Level, values: &[f32]) -> Vec<f32> {
-    let mut rounded = vec![0.0; values.len()];
-    round_all(level, values, &mut rounded);
-    rounded
-}
-
-dispatch! {
-    fn round_all(values: &[f32], rounded: &mut [f32]) {
-        for (rounded, value) in rounded.iter_mut().zip(values) {
-            *rounded = f32::from_bits(round(*value) << 16);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::panels::round;
     use super::*;
 
     fn numbers(count: usize, seed: u64) -> Vec<f32> {

@@ -1,136 +1,47 @@
-//! Cross-entropy over normalised classes with a margin, streamed over the table of classes.
-//!
-//! A table of 100,000 classes times 128 rows would make 51 MB of logits, and some copies of them. Here the table is
-//! walked through in blocks that stay in the cache: forward keeps one number for each row, backward computes the
-//! logits of a block again.
+//! The walk through the table: what forward keeps of it, and the gradients.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
-use crate::math::{exp, sum};
+use super::MarginSoftmax;
+use super::directions::{Directions, across, inverse_norms, powers, scale_by, sum_of_powers};
 use crate::matmul::{Output, Threads, View, multiply};
 use crate::profile;
-use crate::simd::{Level, dispatch};
+use crate::simd::Level;
 use crate::tensors::{lock, to_tensor, values, with_values};
 
 /// Rows of the table in one block, rounded down to whole classes.
 const BLOCK_ROWS: usize = 512;
 /// Most tasks of a pass; each holds gradients of the embeddings of its own.
 const MOST_TASKS: usize = 32;
-/// Vectors that are shorter count as zero: they have no direction.
-const SHORTEST: f32 = 1e-12;
-
-/// What is asked of the right class beyond being the nearest.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Margin {
-    /// Nothing: softmax over cosines (Wang et al. 2017, "NormFace").
-    None,
-    /// cos θ - m (Wang et al. 2018, AM-Softmax, equation 6; Wang et al. 2018, CosFace, equation 4).
-    Cosine(f32),
-    /// cos(θ + m) (Deng et al. 2019, ArcFace, equation 3); beyond π, where it would rise again,
-    /// cos θ - m sin m, as its authors' code does.
-    Angle(f32),
-}
-
-/// The constants of the loss.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MarginSoftmax {
-    /// Multiplies every cosine: s.
-    pub scale: f32,
-    /// Of the right class.
-    pub margin: Margin,
-    /// Rows of the table for each class, of which the nearest counts (Deng et al. 2020, "Sub-center ArcFace").
-    pub sub_centres: usize,
-}
-
-/// What [`margin_softmax`] gives beside the losses.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ClassDiagnostics {
-    /// Cosine of each row with its own class, without margin, `[B]`.
-    pub own_cosine: Vec<f32>,
-    /// The nearest class of each row, the first of several, `[B]`.
-    pub nearest: Vec<u32>,
-}
-
-/// `-ln softmax(s · [cos θ₀, …, margin(cos θ_label), …])[label]` of each row: embeddings `[B, D]` and table
-/// `[C · sub_centres, D]`, of which class c owns `sub_centres` rows in a row → `[B]`.
-///
-/// Neither has to be normalised. A vector of length 0 has cosine 0 with everything, and no gradient. Fails when
-/// shapes do not fit together, a label is not below `C`, or the tensors are not contiguous float32 on the CPU.
-pub fn margin_softmax(
-    embeddings: &Tensor,
-    table: &Tensor,
-    labels: &[u32],
-    loss: MarginSoftmax,
-) -> Result<(Tensor, ClassDiagnostics)> {
-    margin_softmax_at(Level::current(), embeddings, table, labels, loss)
-}
-
-/// [`margin_softmax`] with its element-wise passes at a chosen SIMD level.
-pub fn margin_softmax_at(
-    level: Level,
-    embeddings: &Tensor,
-    table: &Tensor,
-    labels: &[u32],
-    loss: MarginSoftmax,
-) -> Result<(Tensor, ClassDiagnostics)> {
-    let ((rows, size), (table_rows, table_size)) = (embeddings.dims2()?, table.dims2()?);
-    let sub_centres = loss.sub_centres;
-    if size != table_size || labels.len() != rows || sub_centres == 0 || table_rows % sub_centres != 0 {
-        bail!(
-            "margin softmax: {rows} embeddings of {size}, {} labels and a table of {table_rows} x {table_size} with \
-             {sub_centres} rows a class do not fit together",
-            labels.len()
-        );
-    }
-    let classes = table_rows / sub_centres;
-    if let Some(label) = labels.iter().find(|label| **label as usize >= classes) {
-        bail!("margin softmax: label {label} for {classes} classes");
-    }
-    let op = Streamed {
-        level,
-        loss,
-        shape: TableShape { rows, size, classes },
-        labels: labels.to_vec(),
-        seen: std::sync::Arc::default(),
-    };
-    let seen = op.seen.clone();
-    let losses = embeddings.contiguous()?.apply_op2(&table.contiguous()?, op)?;
-    let seen = lock(&seen);
-    let diagnostics = ClassDiagnostics {
-        own_cosine: seen.iter().map(|row| row.own_cosine).collect(),
-        nearest: seen.iter().map(|row| row.nearest).collect(),
-    };
-    Ok((losses, diagnostics))
-}
 
 #[derive(Debug, Clone, Copy)]
-struct TableShape {
-    rows: usize,
-    size: usize,
-    classes: usize,
+pub(super) struct TableShape {
+    pub(super) rows: usize,
+    pub(super) size: usize,
+    pub(super) classes: usize,
 }
 
-struct Streamed {
-    level: Level,
-    loss: MarginSoftmax,
-    shape: TableShape,
-    labels: Vec<u32>,
+pub(super) struct Streamed {
+    pub(super) level: Level,
+    pub(super) loss: MarginSoftmax,
+    pub(super) shape: TableShape,
+    pub(super) labels: Vec<u32>,
     /// Of each row; forward fills it, backward needs it.
-    seen: std::sync::Arc<Mutex<Vec<Seen>>>,
+    pub(super) seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 /// What one row has seen of the classes so far.
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+pub(super) struct Seen {
     /// Largest logit, and the sum of e^(logit - largest).
     largest: f32,
     sum: f32,
-    own_cosine: f32,
+    pub(super) own_cosine: f32,
     nearest_cosine: f32,
-    nearest: u32,
+    pub(super) nearest: u32,
 }
 
 impl Seen {
@@ -156,27 +67,6 @@ impl Seen {
     /// ln Σ e^logit.
     fn log_sum(&self) -> f32 {
         self.largest + self.sum.ln()
-    }
-}
-
-impl MarginSoftmax {
-    /// The logit of the right class, and its derivative by the cosine.
-    fn own_logit(&self, cosine: f32) -> (f32, f32) {
-        let (value, slope) = match self.margin {
-            Margin::None => (cosine, 1.0),
-            Margin::Cosine(margin) => (cosine - margin, 1.0),
-            Margin::Angle(margin) => {
-                let sine = (1.0 - cosine * cosine).max(0.0).sqrt();
-                if cosine > (std::f32::consts::PI - margin).cos() {
-                    // d cos(θ + m) / d cos θ = sin(θ + m) / sin θ; at θ = 0 it has no bound.
-                    let value = cosine * margin.cos() - sine * margin.sin();
-                    (value, margin.cos() + cosine * margin.sin() / sine.max(1e-6))
-                } else {
-                    (cosine - margin * margin.sin(), 1.0)
-                }
-            }
-        };
-        (self.scale * value, self.scale * slope)
     }
 }
 
@@ -415,79 +305,5 @@ impl Streamed {
         block.cosines.chunks_mut(count).for_each(|row| scale_by(self.level, inverses, row));
         let by_centre = View::new(&block.cosines, rows, count);
         multiply(by_centre, View::new(table, count, size), of_embeddings, Output::Add, Threads::One);
-    }
-}
-
-/// Normalised vectors, and the inverses of the lengths that they had.
-struct Directions {
-    values: Vec<f32>,
-    inverses: Vec<f32>,
-}
-
-impl Directions {
-    fn of(level: Level, vectors: &[f32], size: usize) -> Self {
-        let inverses = inverse_norms(level, vectors, size);
-        let mut values = vectors.to_vec();
-        for (row, inverse) in values.chunks_mut(size).zip(&inverses) {
-            row.iter_mut().for_each(|value| *value *= inverse);
-        }
-        Self { values, inverses }
-    }
-}
-
-/// 1 / length of each row; 0 for a vector without direction.
-fn inverse_norms(level: Level, vectors: &[f32], size: usize) -> Vec<f32> {
-    let inverse = |row: &[f32]| {
-        let mut squares = 0.0;
-        sum_of_squares(level, row, &mut squares);
-        let length = squares.sqrt();
-        // A length that is no number stays so, for the loss to show it.
-        if length < SHORTEST { 0.0 } else { 1.0 / length }
-    };
-    vectors.par_chunks(size).map(inverse).collect()
-}
-
-dispatch! {
-    fn sum_of_squares(values: &[f32], result: &mut f32) {
-        *result = sum(values, |value| value * value);
-    }
-}
-
-dispatch! {
-    fn scale_by(factors: &[f32], values: &mut [f32]) {
-        values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
-    }
-}
-
-dispatch! {
-    /// `result` = Σ e^(scale · cosine - largest).
-    fn sum_of_powers(cosines: &[f32], scale: f32, largest: f32, result: &mut f32) {
-        *result = sum(cosines, |cosine| exp(scale * cosine - largest));
-    }
-}
-
-dispatch! {
-    /// Each cosine becomes factor · e^(scale · cosine - log_sum).
-    fn powers(scale: f32, log_sum: f32, factor: f32, cosines: &mut [f32]) {
-        cosines.iter_mut().for_each(|cosine| *cosine = factor * exp(scale * *cosine - log_sum));
-    }
-}
-
-dispatch! {
-    /// The gradient by a direction becomes that by the vector: its part across the direction, which is `vector` times
-    /// `to_direction`, over the vector's length.
-    fn across(vector: &[f32], to_direction: f32, inverse: f32, gradient: &mut [f32]) {
-        let mut lanes = [0.0_f32; 16];
-        let (pairs, tail) = (vector.chunks_exact(16).zip(gradient.chunks_exact(16)), vector.len() / 16 * 16);
-        for (vector, gradient) in pairs {
-            for ((lane, v), g) in lanes.iter_mut().zip(vector).zip(gradient) {
-                *lane += v * g;
-            }
-        }
-        let rest: f32 = vector[tail..].iter().zip(&gradient[tail..]).map(|(v, g)| v * g).sum();
-        let along = (lanes.iter().sum::<f32>() + rest) * to_direction * to_direction;
-        for (gradient, vector) in gradient.iter_mut().zip(vector) {
-            *gradient = (*gradient - along * vector) * inverse;
-        }
     }
 }

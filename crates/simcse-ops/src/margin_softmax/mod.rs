@@ -1,0 +1,119 @@
+//! Cross-entropy over normalised classes with a margin, streamed over the table of classes.
+//!
+//! A table of 100,000 classes times 128 rows would make 51 MB of logits, and some copies of them. Here the table is
+//! walked through in blocks that stay in the cache: forward keeps one number for each row, backward computes the
+//! logits of a block again.
+
+mod directions;
+mod streamed;
+
+use candle_core::{Result, Tensor, bail};
+
+use crate::simd::Level;
+use crate::tensors::lock;
+use streamed::{Streamed, TableShape};
+
+/// What is asked of the right class beyond being the nearest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Margin {
+    /// Nothing: softmax over cosines (Wang et al. 2017, "NormFace").
+    None,
+    /// cos θ - m (Wang et al. 2018, AM-Softmax, equation 6; Wang et al. 2018, CosFace, equation 4).
+    Cosine(f32),
+    /// cos(θ + m) (Deng et al. 2019, ArcFace, equation 3); beyond π, where it would rise again,
+    /// cos θ - m sin m, as its authors' code does.
+    Angle(f32),
+}
+
+/// The constants of the loss.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MarginSoftmax {
+    /// Multiplies every cosine: s.
+    pub scale: f32,
+    /// Of the right class.
+    pub margin: Margin,
+    /// Rows of the table for each class, of which the nearest counts (Deng et al. 2020, "Sub-center ArcFace").
+    pub sub_centres: usize,
+}
+
+/// What [`margin_softmax`] gives beside the losses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClassDiagnostics {
+    /// Cosine of each row with its own class, without margin, `[B]`.
+    pub own_cosine: Vec<f32>,
+    /// The nearest class of each row, the first of several, `[B]`.
+    pub nearest: Vec<u32>,
+}
+
+/// `-ln softmax(s · [cos θ₀, …, margin(cos θ_label), …])[label]` of each row: embeddings `[B, D]` and table
+/// `[C · sub_centres, D]`, of which class c owns `sub_centres` rows in a row → `[B]`.
+///
+/// Neither has to be normalised. A vector of length 0 has cosine 0 with everything, and no gradient. Fails when
+/// shapes do not fit together, a label is not below `C`, or the tensors are not contiguous float32 on the CPU.
+pub fn margin_softmax(
+    embeddings: &Tensor,
+    table: &Tensor,
+    labels: &[u32],
+    loss: MarginSoftmax,
+) -> Result<(Tensor, ClassDiagnostics)> {
+    margin_softmax_at(Level::current(), embeddings, table, labels, loss)
+}
+
+/// [`margin_softmax`] with its element-wise passes at a chosen SIMD level.
+pub fn margin_softmax_at(
+    level: Level,
+    embeddings: &Tensor,
+    table: &Tensor,
+    labels: &[u32],
+    loss: MarginSoftmax,
+) -> Result<(Tensor, ClassDiagnostics)> {
+    let ((rows, size), (table_rows, table_size)) = (embeddings.dims2()?, table.dims2()?);
+    let sub_centres = loss.sub_centres;
+    if size != table_size || labels.len() != rows || sub_centres == 0 || table_rows % sub_centres != 0 {
+        bail!(
+            "margin softmax: {rows} embeddings of {size}, {} labels and a table of {table_rows} x {table_size} with \
+             {sub_centres} rows a class do not fit together",
+            labels.len()
+        );
+    }
+    let classes = table_rows / sub_centres;
+    if let Some(label) = labels.iter().find(|label| **label as usize >= classes) {
+        bail!("margin softmax: label {label} for {classes} classes");
+    }
+    let op = Streamed {
+        level,
+        loss,
+        shape: TableShape { rows, size, classes },
+        labels: labels.to_vec(),
+        seen: std::sync::Arc::default(),
+    };
+    let seen = op.seen.clone();
+    let losses = embeddings.contiguous()?.apply_op2(&table.contiguous()?, op)?;
+    let seen = lock(&seen);
+    let diagnostics = ClassDiagnostics {
+        own_cosine: seen.iter().map(|row| row.own_cosine).collect(),
+        nearest: seen.iter().map(|row| row.nearest).collect(),
+    };
+    Ok((losses, diagnostics))
+}
+
+impl MarginSoftmax {
+    /// The logit of the right class, and its derivative by the cosine.
+    fn own_logit(&self, cosine: f32) -> (f32, f32) {
+        let (value, slope) = match self.margin {
+            Margin::None => (cosine, 1.0),
+            Margin::Cosine(margin) => (cosine - margin, 1.0),
+            Margin::Angle(margin) => {
+                let sine = (1.0 - cosine * cosine).max(0.0).sqrt();
+                if cosine > (std::f32::consts::PI - margin).cos() {
+                    // d cos(θ + m) / d cos θ = sin(θ + m) / sin θ; at θ = 0 it has no bound.
+                    let value = cosine * margin.cos() - sine * margin.sin();
+                    (value, margin.cos() + cosine * margin.sin() / sine.max(1e-6))
+                } else {
+                    (cosine - margin * margin.sin(), 1.0)
+                }
+            }
+        };
+        (self.scale * value, self.scale * slope)
+    }
+}
