@@ -127,7 +127,9 @@ mod tests {
     fn parts_that_do_not_fit_are_named() {
         type Change = fn(&mut StepBatch);
         let cases: [(&str, Change); 5] = [
-            ("8 rows for 2 views of 3 anchors and 1 hard negatives", |batch| batch.hard_negative_owners = vec![1]),
+            ("8 rows for 2 views of 3 anchors and 1 hard negatives", |batch| {
+                batch.hard_negative_owners = vec![1]
+            }),
             ("not anchors (view 0)", |batch| {
                 (batch.sentences, batch.hard_negative_owners) = (2, vec![0, 0, 1, 1]);
             }),
