@@ -87,10 +87,11 @@ pub(crate) fn multiply(left: View, right: View, output: &mut [f32], mode: Output
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+    /// Numbers between -0.5 and 0.5.
+    pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
         (0..count as u32)
             .map(|i| simcse_random::uniform_bits(seed, i) as f32 / u32::MAX as f32 - 0.5)
             .collect()

@@ -102,14 +102,14 @@ impl TransformerCommand {
             Some(length) => texts::of_equal_length(sequences, length)?,
             None => sequences,
         };
-        steps::run(&encoder, sequences, 3e-5, &self.common.steps)
+        steps::run_contrast(&encoder, sequences, 3e-5, &self.common.steps)
     }
 }
 
 impl TextCnnCommand {
     pub(crate) fn run(&self) -> Result<String> {
         let Characters { encoder, sequences } = self.options.characters()?;
-        steps::run(&encoder, sequences, 1e-3, &self.options.common.steps)
+        steps::run_contrast(&encoder, sequences, 1e-3, &self.options.common.steps)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Steps of the real training loop, each timed.
 
 use std::io::Write as _;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use simcse_ops::profile;
 use simcse_random::Stream;
 use simcse_train::health::HealthConfig;
 use simcse_train::interrupt::Interrupt;
-use simcse_train::objective::ViewContrast;
+use simcse_train::objective::{Objective, ViewContrast};
 use simcse_train::run_loop::{Observer, StepReport};
 use simcse_train::schedule::Schedule;
 use simcse_train::{TrainConfig, Trainer};
@@ -26,13 +26,13 @@ use crate::peak_memory;
 pub(crate) struct StepOptions {
     /// Sentences of a batch, each in two views
     #[arg(long, value_name = "N", default_value_t = 64)]
-    pub(crate) batch_size: usize,
+    batch_size: usize,
     /// Steps that are timed
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) steps: u64,
+    steps: u64,
     /// Steps before them that are not
     #[arg(long, value_name = "N", default_value_t = 3)]
-    pub(crate) warm_up: u64,
+    warm_up: u64,
     /// Rows that the encoder sees at a time (gradient cache); without it all of them
     #[arg(long, value_name = "N")]
     gradient_cache_rows: Option<usize>,
@@ -55,29 +55,23 @@ struct Report {
     last_loss: f64,
 }
 
-/// Trains `encoder` on two dropout views of each of these sentences; returns the report as JSON.
+/// Trains `encoder` on dropout views of each of these sentences; returns the report as JSON. `train` is what
+/// [`train_config`] makes of the options.
 pub(crate) fn run(
     encoder: &dyn SentenceEncoder,
     sequences: Vec<Vec<u32>>,
-    learning_rate: f64,
+    views: usize,
+    objective: &mut dyn Objective,
+    train: &TrainConfig,
     options: &StepOptions,
 ) -> Result<String> {
-    let steps = options.warm_up + options.steps;
     let stream = Stream::from_seed(1);
     let mean_tokens = sequences.iter().map(Vec::len).sum::<usize>() as f64 / sequences.len() as f64;
     let sampler = BatchSampler::unique(sequences.len(), options.batch_size, LastBatch::Drop, stream)?;
-    let mut batches = DropoutViews::new(sequences, Sampler::Together(sampler), None, stream);
-    let loss = InfoNceConfig {
-        candidates: Candidates::OtherView,
-        symmetric: false,
-        similarity: Similarity::Cosine,
-        temperature: 0.05,
-        hard_negative_weight: None,
-        queue: None,
-    };
+    let batches = DropoutViews::new(sequences, Sampler::Together(sampler), None, stream);
     let folder = tempfile::tempdir()?;
     let trainer = Trainer {
-        config: &train_config(steps, learning_rate, options),
+        config: train,
         // A few steps of random weights prove nothing about learning.
         health: &HealthConfig { identical_views_allowed: true, chance_level_steps: 0 },
         stream,
@@ -87,52 +81,51 @@ pub(crate) fn run(
         auxiliary: None,
     };
     profile::enable();
-    let mut clock = Clock { began: Instant::now(), warm_up: options.warm_up, measured: Measured::default() };
-    trainer.run(encoder, &mut batches, &mut ViewContrast::new(loss, encoder)?, &mut clock)?;
-    clock.measured.report(options, mean_tokens)
-}
-
-/// The times of the steps that count.
-#[derive(Debug, Default)]
-pub(crate) struct Measured {
-    milliseconds: Vec<f64>,
-    last_loss: f64,
-}
-
-impl Measured {
-    /// One step; those of the warm-up do not count.
-    pub(crate) fn push(&mut self, time: Duration, loss: f64, counts: bool) {
-        if counts {
-            self.milliseconds.push(1e3 * time.as_secs_f64());
-        }
-        self.last_loss = loss;
+    let mut clock =
+        Clock { began: Instant::now(), warm_up: options.warm_up, milliseconds: Vec::new(), last_loss: 0.0 };
+    trainer.run(encoder, &mut batches.with_views(views), objective, &mut clock)?;
+    let profile = profile::take();
+    if options.profile {
+        drop(write!(std::io::stderr(), "{profile}"));
     }
-
-    /// The report as JSON; takes the profile.
-    pub(crate) fn report(self, options: &StepOptions, mean_tokens: f64) -> Result<String> {
-        let profile = profile::take();
-        if options.profile {
-            drop(write!(std::io::stderr(), "{profile}"));
-        }
-        let operations: u64 = profile.kernels.iter().map(|(_, total)| total.operations).sum();
-        let median = Data::new(self.milliseconds.clone()).median();
-        Ok(serde_json::to_string(&Report {
-            sentences_per_second: options.batch_size as f64 / median * 1e3,
-            median_step_ms: median,
-            steps_ms: self.milliseconds,
-            batch_size: options.batch_size,
-            mean_tokens,
-            product_operations: operations as f64 / profile.steps.calls.max(1) as f64,
-            peak_memory_mib: peak_memory(),
-            last_loss: self.last_loss,
-        })?)
-    }
+    let operations: u64 = profile.kernels.iter().map(|(_, total)| total.operations).sum();
+    let median = Data::new(clock.milliseconds.clone()).median();
+    Ok(serde_json::to_string(&Report {
+        sentences_per_second: options.batch_size as f64 / median * 1e3,
+        median_step_ms: median,
+        steps_ms: clock.milliseconds,
+        batch_size: options.batch_size,
+        mean_tokens,
+        product_operations: operations as f64 / profile.steps.calls.max(1) as f64,
+        peak_memory_mib: peak_memory(),
+        last_loss: clock.last_loss,
+    })?)
 }
 
-pub(crate) fn train_config(steps: u64, learning_rate: f64, options: &StepOptions) -> TrainConfig {
+/// As [`run`] for unsupervised SimCSE: two views, InfoNCE at temperature .05.
+pub(crate) fn run_contrast(
+    encoder: &dyn SentenceEncoder,
+    sequences: Vec<Vec<u32>>,
+    learning_rate: f64,
+    options: &StepOptions,
+) -> Result<String> {
+    let loss = InfoNceConfig {
+        candidates: Candidates::OtherView,
+        symmetric: false,
+        similarity: Similarity::Cosine,
+        temperature: 0.05,
+        hard_negative_weight: None,
+        queue: None,
+    };
+    let mut objective = ViewContrast::new(loss, encoder)?;
+    run(encoder, sequences, 2, &mut objective, &train_config(learning_rate, options), options)
+}
+
+/// Warm-up and timed steps at this learning rate.
+pub(crate) fn train_config(learning_rate: f64, options: &StepOptions) -> TrainConfig {
     TrainConfig {
         batch_size: options.batch_size,
-        steps,
+        steps: options.warm_up + options.steps,
         learning_rate,
         schedule: Schedule::Constant,
         warmup_steps: 0,
@@ -153,7 +146,9 @@ pub(crate) fn train_config(steps: u64, learning_rate: f64, options: &StepOptions
 struct Clock {
     began: Instant,
     warm_up: u64,
-    measured: Measured,
+    /// Of the steps after the warm-up.
+    milliseconds: Vec<f64>,
+    last_loss: f64,
 }
 
 impl Observer for Clock {
@@ -163,7 +158,10 @@ impl Observer for Clock {
     }
 
     fn on_step(&mut self, report: &StepReport) -> Result<()> {
-        self.measured.push(self.began.elapsed(), report.loss, report.step > self.warm_up);
+        if report.step > self.warm_up {
+            self.milliseconds.push(1e3 * self.began.elapsed().as_secs_f64());
+        }
+        self.last_loss = report.loss;
         if report.step == self.warm_up {
             drop(profile::take());
         }

@@ -43,7 +43,7 @@ impl StepBatch {
 
     /// Rows of the hard negatives.
     pub fn hard_negatives(&self) -> Range<usize> {
-        2 * self.sentences..self.tokens.rows()
+        self.views * self.sentences..self.tokens.rows()
     }
 
     /// Which texts are equal, by the role of their rows.

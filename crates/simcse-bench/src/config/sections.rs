@@ -82,8 +82,8 @@ pub struct TransformerSection {
     pub layers: Option<usize>,
     /// From token states to the embedding.
     pub pooling: Pooling,
-    /// For `weighted_mean` and `smooth_maximum`: tokens begin with the weight a / (a + frequency in the training text), and this is
-    /// a; left out: all begin with the same weight. Arora et al. 2017: 0.001.
+    /// For `weighted_mean` and `smooth_maximum`: tokens begin with the weight a / (a + frequency in the training
+    /// text), and this is a; left out: all begin with the same weight. Arora et al. 2017: 0.001.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_weight_smoothing: Option<f64>,
     /// For `smooth_maximum`: what its sharpness begins with; left out: 1.

@@ -65,7 +65,8 @@ impl RunConfig {
         }
     }
 
-    /// Views and triplets are for InfoNCE, scored pairs for CoSENT, sentences as classes for margin softmax; augmentation and the queue are for views.
+    /// Views and triplets are for InfoNCE, scored pairs for CoSENT, sentences as classes for margin softmax;
+    /// augmentation and the queue are for views.
     fn loss_fits_text(&self) -> Result {
         let text = self.data.text().map(|(text, _)| text);
         let is = |wanted| text == Some(wanted);

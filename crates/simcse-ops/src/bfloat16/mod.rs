@@ -116,12 +116,7 @@ fn multiply_rows(
 mod tests {
     use super::panels::round;
     use super::*;
-
-    fn numbers(count: usize, seed: u64) -> Vec<f32> {
-        (0..count as u32)
-            .map(|i| simcse_random::uniform_bits(seed, i) as f32 / u32::MAX as f32 - 0.5)
-            .collect()
-    }
+    use crate::matmul::tests::numbers;
 
     fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
         (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect()
