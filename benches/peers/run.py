@@ -20,6 +20,8 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 VENV = ROOT / "target" / "bench-venv"
+# The ONNX backend of sentence-transformers asks for older versions than the others.
+ONNX_VENV = ROOT / "target" / "bench-venv-onnx"
 SPEED = ROOT / "target" / "release" / "simcse-speed"
 SIMCSE = ROOT / "target" / "release" / "simcse"
 ENCODED_SENTENCES = 3000
@@ -43,7 +45,8 @@ def rows(models, texts):
         common = ["--texts", str(texts), "--model", str(e5), "--sentences", str(ENCODED_SENTENCES)]
         contestants = {"ours": ours}
         for name, arguments in peers.items():
-            contestants[name] = script("encode.py", *common, "--precision", precision, *arguments)
+            venv = ONNX_VENV if "onnx" in arguments else VENV
+            contestants[name] = script("encode.py", *common, "--precision", precision, *arguments, venv=venv)
         return {"key": key, "work": work, "contestants": contestants}
 
     cnn = ["--texts", str(texts), "--batch-size", "256"]
@@ -67,20 +70,25 @@ def rows(models, texts):
     ]
 
 
-def script(name, *arguments):
-    return [str(VENV / "bin" / "python"), str(HERE / name), *arguments]
+def script(name, *arguments, venv=VENV):
+    return [str(venv / "bin" / "python"), str(HERE / name), *arguments]
 
 
 def prepare():
-    """Builds the release binaries and the virtual environment."""
+    """Builds the release binaries and the virtual environments."""
     subprocess.run(["cargo", "build", "--release", "--locked", "-p", "simcse-speed", "-p", "simcse-cli"], cwd=ROOT,
                    check=True)
-    done = VENV / "done"
-    wanted = (HERE / "requirements.txt").read_text()
-    if not done.exists() or done.read_text() != wanted:
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(VENV / "bin" / "pip"), "install", "--quiet", "-r", str(HERE / "requirements.txt")], check=True)
-        done.write_text(wanted)
+    install(VENV, HERE / "requirements.txt")
+    install(ONNX_VENV, HERE / "requirements-onnx.txt")
+
+
+def install(venv, requirements):
+    done = venv / "done"
+    if done.exists() and done.read_text() == requirements.read_text():
+        return
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
+    subprocess.run([str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(requirements)], check=True)
+    done.write_text(requirements.read_text())
 
 
 def run(command, texts):
@@ -118,7 +126,11 @@ def machine():
 
 
 def versions():
-    listed = subprocess.run([str(VENV / "bin" / "pip"), "freeze"], capture_output=True, text=True, check=True).stdout
+    return {"PyTorch and sentence-transformers": installed(VENV), "onnxruntime": installed(ONNX_VENV)}
+
+
+def installed(venv):
+    listed = subprocess.run([str(venv / "bin" / "python"), "-m", "pip", "freeze"], capture_output=True, text=True, check=True).stdout
     wanted = ("torch==", "transformers==", "sentence-transformers==", "onnxruntime==", "tokenizers==")
     return [line for line in listed.splitlines() if line.startswith(wanted)]
 
