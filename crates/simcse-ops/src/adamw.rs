@@ -203,13 +203,31 @@ fn rows_of<'a>(mut table: &'a mut [f32], rows: &[u32], size: usize) -> Vec<&'a m
 dispatch! {
     fn update(parameter: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32], constants: Constants) {
         let Constants { beta1, beta2, epsilon, decay, step_size, root_correction, gradient_scale } = constants;
-        for (((parameter, gradient), first), second) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
-            let gradient = gradient * gradient_scale;
-            *first = beta1 * *first + (1.0 - beta1) * gradient;
-            *second = beta2 * *second + (1.0 - beta2) * gradient * gradient;
-            *parameter = *parameter * decay - step_size * *first / (second.sqrt() * root_correction + epsilon);
+        let moments = first.chunks_mut(QUIET).zip(second.chunks_mut(QUIET));
+        for ((parameter, gradient), (first, second)) in
+            parameter.chunks_mut(QUIET).zip(gradient.chunks(QUIET)).zip(moments)
+        {
+            if decay == 1.0 && is_zero(gradient) && is_zero(first) && is_zero(second) {
+                continue;
+            }
+            for (((parameter, gradient), first), second) in parameter.iter_mut().zip(gradient).zip(first).zip(second) {
+                let gradient = gradient * gradient_scale;
+                *first = beta1 * *first + (1.0 - beta1) * gradient;
+                *second = beta2 * *second + (1.0 - beta2) * gradient * gradient;
+                *parameter = *parameter * decay - step_size * *first / (second.sqrt() * root_correction + epsilon);
+            }
         }
     }
+}
+
+/// Values that are left as they are together where nothing moves them: rows of a table of words that no batch has had.
+const QUIET: usize = 128;
+
+#[inline(always)]
+fn is_zero(values: &[f32]) -> bool {
+    // Only the sign may be set.
+    values.first().is_none_or(|value| *value == 0.0)
+        && values.iter().fold(0, |bits, value| bits | value.to_bits()) << 1 == 0
 }
 
 #[cfg(test)]
@@ -245,6 +263,46 @@ mod tests {
             let got = parameter.to_vec1::<f32>().unwrap();
             let near = got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 2e-6);
             assert!(near, "step {number}: {got:?}, PyTorch has {expected:?}");
+        }
+    }
+
+    /// Words that no batch has had yet lie beside words that one has.
+    #[test]
+    fn values_that_nothing_moves_are_as_if_they_were_moved() {
+        let count = 5 * QUIET + 3;
+        let numbers = |seed| -> Vec<f32> {
+            (0..count as u32).map(|i| simcse_random::uniform_bits(seed, i) as f32 / u32::MAX as f32).collect()
+        };
+        let quiet = |i: usize| i / QUIET % 2 == 0;
+        let masked = |seed| -> Vec<f32> {
+            numbers(seed).into_iter().enumerate().map(|(i, v)| if quiet(i) { 0.0 } else { v }).collect()
+        };
+        for weight_decay in [0.0, 0.5] {
+            let constants = AdamWStep {
+                learning_rate: 0.1,
+                beta1: 0.9,
+                beta2: 0.999,
+                epsilon: 1e-8,
+                weight_decay,
+                step: 2,
+                gradient_scale: 1.0,
+            };
+            let parameter = Tensor::new(numbers(1), &Device::Cpu).unwrap();
+            let (mut first, mut second) = (masked(3), masked(4));
+            second[0] = 1e-3;
+            let (before, moments) = (numbers(1), (first.clone(), second.clone()));
+            let gradient = Tensor::new(masked(2), &Device::Cpu).unwrap();
+            adamw(&parameter, &gradient, &mut first, &mut second, constants).unwrap();
+            let after = parameter.to_vec1::<f32>().unwrap();
+            for i in 0..count {
+                let alone = Tensor::new(&before[i..=i], &Device::Cpu).unwrap();
+                let (mut first_alone, mut second_alone) = ([moments.0[i]], [moments.1[i]]);
+                let gradient = gradient.narrow(0, i, 1).unwrap();
+                adamw(&alone, &gradient, &mut first_alone, &mut second_alone, constants).unwrap();
+                let alone = (alone.to_vec1::<f32>().unwrap()[0], first_alone[0], second_alone[0]);
+                assert_eq!((after[i], first[i], second[i]), alone, "value {i}");
+            }
+            assert_eq!(after[1] == before[1], weight_decay == 0.0);
         }
     }
 

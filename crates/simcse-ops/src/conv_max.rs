@@ -15,7 +15,7 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use crate::Segments;
-use crate::matmul::{Output, Threads, View, multiply};
+use crate::products::{Output, Products, Threads, View};
 use crate::profile;
 use crate::simd::{Level, Term, dispatch, gather_rows, scatter_row};
 use crate::tensors::{lock, split_mut, to_tensor, values, with_values};
@@ -161,7 +161,7 @@ impl ConvReluMax {
         let block_tokens = &tokens[first * embedding_size..last * embedding_size];
         let tokens = View::new(block_tokens, last - first, embedding_size);
         let taps = View::new(weight, columns, embedding_size).transposed();
-        multiply(tokens, taps, &mut products, Output::Overwrite, Threads::One);
+        Products::of_floats(self.level, Threads::One).multiply(tokens, taps, &mut products, Output::Overwrite);
         for (row, sentence) in block.clone().enumerate() {
             let range = self.segments.range(sentence);
             let products = &products[(range.start - first) * columns..(range.end - first) * columns];

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use crate::Segments;
 use crate::dropout::DropoutMasks;
+use crate::gradients;
 use crate::profile;
 use crate::simd::Level;
 use crate::tensors::{values, with_values};
@@ -80,12 +81,12 @@ impl CustomOp1 for Embedding {
         let size = self.embedding_size;
         let mut tokens = with_values(gradient, |gradient| Ok(gradient.to_vec()))?;
         self.apply_masks(&mut tokens);
-        let mut result = vec![0.0; table.elem_count()];
-        // One thread: a few thousand short additions, and the same order everywhere.
-        for (&id, token) in self.ids.iter().zip(tokens.chunks(size)) {
-            let row = &mut result[id as usize * size..(id as usize + 1) * size];
-            row.iter_mut().zip(token).for_each(|(sum, value)| *sum += value);
-        }
-        Ok(Some(Tensor::from_vec(result, table.shape(), table.device())?))
+        gradients::of_input(table, |result, _| {
+            // One thread: a few thousand short additions, and the same order everywhere.
+            for (&id, token) in self.ids.iter().zip(tokens.chunks(size)) {
+                let row = &mut result[id as usize * size..(id as usize + 1) * size];
+                row.iter_mut().zip(token).for_each(|(sum, value)| *sum += value);
+            }
+        })
     }
 }

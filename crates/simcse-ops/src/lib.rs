@@ -15,28 +15,30 @@
 //! | [`dropout`] | inverted dropout by row, `[S, D]` → `[S, D]` |
 //! | [`margin_softmax`] | cross-entropy over normalised classes with a margin, `[B, D]`, `[C, D]` → `[B]` |
 //! | [`adamw`] | AdamW update in place |
+//! | [`gradients`] | a backward pass that keeps gradients of parameters from candle's sums |
 //! | [`profile`] | where the time of a step goes |
 //! | [`memory`] | pages of freed tensors are kept for the next ones |
 //! | [`simd`] | run-time dispatch: AVX-512, AVX2 + FMA, portable |
 //!
-//! This is the only crate with `unsafe` code, and that only in [`simd`], [`memory`], the tiles of bfloat16 and around the
-//! call of `gemm`.
+//! This is the only crate with `unsafe` code, and that only in [`simd`], [`memory`], the tiles of matrix products and around
+//! the call of `gemm`.
 //! Results do not depend on the number of threads: work is cut into blocks by size alone, and no two
 //! blocks add into the same place.
 
 pub mod adamw;
 pub mod attention;
-mod bfloat16;
 pub mod conv_max;
 pub mod dropout;
 pub mod embedding;
+pub mod gradients;
 pub mod layer_norm;
 pub mod linear;
 pub mod margin_softmax;
 mod math;
-mod matmul;
+
 pub mod memory;
 pub mod pooling;
+mod products;
 pub mod profile;
 mod segments;
 pub mod simd;

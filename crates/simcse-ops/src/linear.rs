@@ -6,9 +6,9 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::bfloat16::multiply_rounded;
 use crate::math::{normal_distribution, tanh};
-use crate::matmul::{Output, Threads, View, multiply};
+use crate::gradients;
+use crate::products::{Output, Products, Threads, View};
 use crate::profile;
 use crate::simd::{Level, dispatch};
 use crate::tensors::{lock, to_tensor, values, with_values};
@@ -72,7 +72,7 @@ pub fn linear(
     linear_at(Level::current(), input, weight, bias, activation, precision)
 }
 
-/// [`linear`] at a chosen SIMD level (which the float32 product does not look at).
+/// [`linear`] at a chosen SIMD level.
 pub fn linear_at(
     level: Level,
     input: &Tensor,
@@ -133,9 +133,8 @@ impl CustomOp3 for Linear {
         let input = View::new(values(self.name(), input, input_layout)?, rows, inner);
         let weight = View::new(values(self.name(), weight, weight_layout)?, columns, inner);
         let bias = values(self.name(), bias, bias_layout)?;
-        let mut output = Vec::with_capacity(rows * columns);
-        (0..rows).for_each(|_| output.extend_from_slice(bias));
-        self.multiply(input, weight.transposed(), &mut output, Output::Add);
+        let mut output = vec![0.0; rows * columns];
+        self.multiply(input, weight.transposed(), &mut output, Output::AddRow(bias));
         if self.keeps {
             lock(&self.before).clone_from(&output);
         }
@@ -173,10 +172,8 @@ impl CustomOp3 for Linear {
 impl Linear {
     fn multiply(&self, left: View, right: View, output: &mut [f32], mode: Output) {
         let _time = profile::product("linear, product", left.rows, left.columns, right.columns);
-        match self.precision {
-            Precision::Float32 => multiply(left, right, output, mode, Threads::All),
-            Precision::BFloat16 => multiply_rounded(self.level, left, right, output, mode, Threads::All),
-        }
+        let products = Products { level: self.level, precision: self.precision, threads: Threads::All };
+        products.multiply(left, right, output, mode);
     }
 
     /// The gradients of input, weight and bias from that of the product, `[T, N]`; only of what is trained.
@@ -197,27 +194,25 @@ impl Linear {
                 to_tensor(result, input)
             })
         });
-        let of_weight = weight.track_op().then(|| {
-            with_values(input, |input| {
-                let mut result = vec![0.0; columns * inner];
-                let input = View::new(input, rows, inner);
-                self.multiply(product.transposed(), input, &mut result, Output::Overwrite);
-                to_tensor(result, weight)
+        let of_weight = with_values(input, |input| {
+            let input = View::new(input, rows, inner);
+            gradients::of_input(weight, |result, mode| {
+                self.multiply(product.transposed(), input, result, mode);
             })
-        });
-        let of_bias = bias.track_op().then(|| to_tensor(column_sums(self.level, gradient, columns), bias));
-        Ok((of_input.transpose()?, of_weight.transpose()?, of_bias.transpose()?))
+        })?;
+        let of_bias = gradients::of_input(bias, |result, _| {
+            add_column_sums(self.level, gradient, columns, result);
+        })?;
+        Ok((of_input.transpose()?, of_weight, of_bias))
     }
 }
 
-/// Sums over the rows of a row-major matrix, in the order of the rows.
-pub(crate) fn column_sums(level: Level, matrix: &[f32], columns: usize) -> Vec<f32> {
+/// Adds the rows of a row-major matrix to `sums`, in their order.
+fn add_column_sums(level: Level, matrix: &[f32], columns: usize, sums: &mut [f32]) {
     let _time = profile::kernel("bias gradient");
-    let mut sums = vec![0.0; columns];
     sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(task, sums)| {
         add_columns(level, matrix, columns, task * COLUMNS, sums);
     });
-    sums
 }
 
 dispatch! {

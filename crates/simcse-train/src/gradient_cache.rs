@@ -20,6 +20,8 @@ use candle_core::{Tensor, Var};
 use simcse_data::TokenBatch;
 use simcse_model::{Mode, ParameterSet, SentenceEncoder};
 
+use simcse_ops::gradients::backward;
+
 use crate::Result;
 use crate::in_place::update;
 
@@ -60,7 +62,7 @@ impl<'a> Forward<'a> {
 
     /// Gradients of `loss`, a function of [`Forward::embeddings`], by parameter.
     pub(crate) fn gradients(self, loss: &Tensor) -> Result<GradStore> {
-        let mut of_loss = loss.backward()?;
+        let mut of_loss = backward(loss)?;
         let Some(last) = self.last else { return Ok(of_loss) };
         // A loss that does not use the embeddings leaves all gradients missing, as it does without pieces.
         let Some(slopes) = of_loss.remove(&self.embeddings) else { return Ok(of_loss) };
@@ -73,7 +75,7 @@ impl<'a> Forward<'a> {
                 None => self.encoder.forward(&slice(self.tokens, rows)?, self.mode)?,
             };
             let slopes = slopes.narrow(0, rows.start, rows.len())?; // [r, D]
-            let gradients = (embeddings * slopes)?.sum_all()?.backward()?;
+            let gradients = backward(&(embeddings * slopes)?.sum_all()?)?;
             accumulate(&mut total, gradients, self.encoder.parameters())?;
         }
         Ok(total)

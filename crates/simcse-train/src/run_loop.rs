@@ -6,6 +6,7 @@ use std::time::Instant;
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 use simcse_model::{DropoutStream, Mode, SentenceEncoder};
+use simcse_ops::gradients::backward;
 use simcse_ops::profile;
 use simcse_random::Stream;
 
@@ -231,7 +232,7 @@ impl<'a> Run<'a> {
                 );
                 return Err(TrainError::Unhealthy { step: done + 1, finding });
             }
-            let of_piece = (loss * auxiliary.weight())?.backward()?;
+            let of_piece = backward(&(loss * auxiliary.weight())?)?;
             accumulate(gradients, of_piece, self.encoder.parameters())?;
         }
         Ok(Some(sum))

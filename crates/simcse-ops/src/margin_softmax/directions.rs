@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::math::{exp, sum};
+use crate::math::{dot, exp, sum};
 use crate::simd::{Level, dispatch};
 
 /// Vectors that are shorter count as zero: they have no direction.
@@ -44,40 +44,67 @@ dispatch! {
 }
 
 dispatch! {
-    fn scale_by(factors: &[f32], values: &mut [f32]) {
-        values.iter_mut().zip(factors).for_each(|(value, factor)| *value *= factor);
+    /// Each value becomes the larger one of two.
+    fn take_larger(values: &[f32], largest: &mut [f32]) {
+        for (largest, value) in largest.iter_mut().zip(values) {
+            *largest = if *value > *largest { *value } else { *largest };
+        }
     }
 }
 
 dispatch! {
-    /// `result` = Σ e^(scale · cosine - largest).
-    fn sum_of_powers(cosines: &[f32], scale: f32, largest: f32, result: &mut f32) {
-        *result = sum(cosines, |cosine| exp(scale * cosine - largest));
+    /// A class takes the rows to which it is nearer than the nearest one so far.
+    fn take_nearer(class: u32, cosines: &[f32], nearest_cosine: &mut [f32], nearest: &mut [u32]) {
+        for ((cosine, nearest_cosine), nearest) in cosines.iter().zip(nearest_cosine).zip(nearest) {
+            let is_nearer = *cosine > *nearest_cosine;
+            *nearest_cosine = if is_nearer { *cosine } else { *nearest_cosine };
+            *nearest = if is_nearer { class } else { *nearest };
+        }
+    }
+}
+
+dispatch! {
+    /// Each sum grows by e^(scale · cosine - largest).
+    fn add_powers(scale: f32, cosines: &[f32], largest: &[f32], sums: &mut [f32]) {
+        for ((sum, cosine), largest) in sums.iter_mut().zip(cosines).zip(largest) {
+            *sum += exp(scale * cosine - largest);
+        }
     }
 }
 
 dispatch! {
     /// Each cosine becomes factor · e^(scale · cosine - log_sum).
-    fn powers(scale: f32, log_sum: f32, factor: f32, cosines: &mut [f32]) {
-        cosines.iter_mut().for_each(|cosine| *cosine = factor * exp(scale * *cosine - log_sum));
+    fn powers(scale: f32, log_sums: &[f32], factors: &[f32], cosines: &mut [f32]) {
+        for ((cosine, log_sum), factor) in cosines.iter_mut().zip(log_sums).zip(factors) {
+            *cosine = factor * exp(scale * *cosine - log_sum);
+        }
     }
 }
 
 dispatch! {
-    /// The gradient by a direction becomes that by the vector: its part across the direction, which is `vector` times
-    /// `to_direction`, over the vector's length.
-    fn across(vector: &[f32], to_direction: f32, inverse: f32, gradient: &mut [f32]) {
-        let mut lanes = [0.0_f32; 16];
-        let (pairs, tail) = (vector.chunks_exact(16).zip(gradient.chunks_exact(16)), vector.len() / 16 * 16);
-        for (vector, gradient) in pairs {
-            for ((lane, v), g) in lanes.iter_mut().zip(vector).zip(gradient) {
-                *lane += v * g;
-            }
-        }
-        let rest: f32 = vector[tail..].iter().zip(&gradient[tail..]).map(|(v, g)| v * g).sum();
-        let along = (lanes.iter().sum::<f32>() + rest) * to_direction * to_direction;
-        for (gradient, vector) in gradient.iter_mut().zip(vector) {
-            *gradient = (*gradient - along * vector) * inverse;
+    fn inner_product(left: &[f32], right: &[f32], result: &mut f32) {
+        *result = dot(left, right);
+    }
+}
+
+dispatch! {
+    fn set_times(factor: f32, values: &[f32], result: &mut [f32]) {
+        result.iter_mut().zip(values).for_each(|(result, value)| *result = factor * value);
+    }
+}
+
+dispatch! {
+    fn add_times(factor: f32, values: &[f32], result: &mut [f32]) {
+        result.iter_mut().zip(values).for_each(|(result, value)| *result += factor * value);
+    }
+}
+
+dispatch! {
+    /// The gradient by a direction becomes that by the vector: its part across the direction, over the vector's length.
+    fn across(direction: &[f32], inverse: f32, gradient: &mut [f32]) {
+        let along = dot(direction, gradient);
+        for (gradient, direction) in gradient.iter_mut().zip(direction) {
+            *gradient = (*gradient - along * direction) * inverse;
         }
     }
 }

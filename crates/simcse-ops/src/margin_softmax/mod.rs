@@ -86,14 +86,12 @@ pub fn margin_softmax_at(
         shape: TableShape { rows, size, classes },
         labels: labels.to_vec(),
         seen: std::sync::Arc::default(),
+        inverses: std::sync::Mutex::default(),
     };
     let seen = op.seen.clone();
     let losses = embeddings.contiguous()?.apply_op2(&table.contiguous()?, op)?;
     let seen = lock(&seen);
-    let diagnostics = ClassDiagnostics {
-        own_cosine: seen.iter().map(|row| row.own_cosine).collect(),
-        nearest: seen.iter().map(|row| row.nearest).collect(),
-    };
+    let diagnostics = ClassDiagnostics { own_cosine: seen.own_cosine.clone(), nearest: seen.nearest.clone() };
     Ok((losses, diagnostics))
 }
 

@@ -6,8 +6,11 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::MarginSoftmax;
-use super::directions::{Directions, across, inverse_norms, powers, scale_by, sum_of_powers};
-use crate::matmul::{Output, Threads, View, multiply};
+use super::directions::{
+    Directions, across, add_powers, add_times, inner_product, inverse_norms, powers, set_times, take_larger, take_nearer,
+};
+use crate::gradients;
+use crate::products::{Output, Prepared, Products, Threads, View};
 use crate::profile;
 use crate::simd::Level;
 use crate::tensors::{lock, to_tensor, values, with_values};
@@ -29,44 +32,52 @@ pub(super) struct Streamed {
     pub(super) loss: MarginSoftmax,
     pub(super) shape: TableShape,
     pub(super) labels: Vec<u32>,
-    /// Of each row; forward fills it, backward needs it.
-    pub(super) seen: Arc<Mutex<Vec<Seen>>>,
+    /// Forward fills it, backward needs it.
+    pub(super) seen: Arc<Mutex<Seen>>,
+    /// 1 / length of each row of the table, from forward.
+    pub(super) inverses: Mutex<Vec<f32>>,
 }
 
-/// What one row has seen of the classes so far.
-#[derive(Debug, Clone, Copy)]
+/// What the rows have seen of the classes so far, one value of each for every row.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Seen {
     /// Largest logit, and the sum of e^(logit - largest).
-    largest: f32,
-    sum: f32,
-    pub(super) own_cosine: f32,
-    nearest_cosine: f32,
-    pub(super) nearest: u32,
+    largest: Vec<f32>,
+    sum: Vec<f32>,
+    pub(super) own_cosine: Vec<f32>,
+    nearest_cosine: Vec<f32>,
+    pub(super) nearest: Vec<u32>,
 }
 
 impl Seen {
-    const NOTHING: Self = Self {
-        largest: f32::NEG_INFINITY,
-        sum: 0.0,
-        own_cosine: 0.0,
-        nearest_cosine: f32::NEG_INFINITY,
-        nearest: 0,
-    };
-
-    /// Takes in what `other` saw of later classes.
-    fn join(&mut self, other: &Self) {
-        let largest = self.largest.max(other.largest);
-        self.sum = self.sum * (self.largest - largest).exp() + other.sum * (other.largest - largest).exp();
-        self.largest = largest;
-        self.own_cosine += other.own_cosine;
-        if other.nearest_cosine > self.nearest_cosine {
-            (self.nearest_cosine, self.nearest) = (other.nearest_cosine, other.nearest);
+    fn nothing(rows: usize) -> Self {
+        let lowest = vec![f32::NEG_INFINITY; rows];
+        Self {
+            largest: lowest.clone(),
+            sum: vec![0.0; rows],
+            own_cosine: vec![0.0; rows],
+            nearest_cosine: lowest,
+            nearest: vec![0; rows],
         }
     }
 
-    /// ln Σ e^logit.
-    fn log_sum(&self) -> f32 {
-        self.largest + self.sum.ln()
+    /// Takes in what `other` saw of later classes.
+    fn join(&mut self, other: &Self) {
+        for row in 0..self.sum.len() {
+            let largest = self.largest[row].max(other.largest[row]);
+            self.sum[row] = self.sum[row] * (self.largest[row] - largest).exp()
+                + other.sum[row] * (other.largest[row] - largest).exp();
+            self.largest[row] = largest;
+            self.own_cosine[row] += other.own_cosine[row];
+            if other.nearest_cosine[row] > self.nearest_cosine[row] {
+                (self.nearest_cosine[row], self.nearest[row]) = (other.nearest_cosine[row], other.nearest[row]);
+            }
+        }
+    }
+
+    /// ln Σ e^logit of each row.
+    fn log_sums(&self) -> Vec<f32> {
+        self.largest.iter().zip(&self.sum).map(|(largest, sum)| largest + sum.ln()).collect()
     }
 }
 
@@ -75,11 +86,29 @@ struct Block {
     /// First class.
     first: usize,
     classes: usize,
-    /// Cosines with the rows of the table, `[B, classes · sub_centres]`.
+    /// Cosines of the rows of the table, `[classes · sub_centres, B]`.
     cosines: Vec<f32>,
 }
 
+/// What every block needs.
+struct Pass<'a> {
+    table: &'a [f32],
+    /// 1 / length of each row of the table.
+    inverses: &'a [f32],
+    /// The directions of the embeddings as columns, `[D, B]`.
+    columns: Prepared<'a>,
+}
+
 impl Streamed {
+    fn products(&self, threads: Threads) -> Products {
+        Products::of_floats(self.level, threads)
+    }
+
+    fn pass<'a>(&self, directions: &'a Directions, table: &'a [f32], inverses: &'a [f32]) -> Pass<'a> {
+        let columns = View::new(&directions.values, self.shape.rows, self.shape.size).transposed();
+        Pass { table, inverses, columns: Prepared::new(self.products(Threads::All), columns) }
+    }
+
     fn classes_of_block(&self) -> usize {
         (BLOCK_ROWS / self.loss.sub_centres).max(1)
     }
@@ -94,92 +123,98 @@ impl Streamed {
         self.blocks().len().div_ceil(MOST_TASKS).max(1)
     }
 
-    fn block(&self, first: usize, embeddings: &[f32], table: &[f32], inverses: &[f32]) -> Block {
+    fn block(&self, first: usize, pass: &Pass) -> Block {
         let TableShape { rows, size, classes } = self.shape;
         let classes = self.classes_of_block().min(classes - first);
         let (start, count) = (first * self.loss.sub_centres, classes * self.loss.sub_centres);
-        let table = View::new(&table[start * size..(start + count) * size], count, size);
-        let mut cosines = vec![0.0; rows * count];
-        let embeddings = View::new(embeddings, rows, size);
-        multiply(embeddings, table.transposed(), &mut cosines, Output::Overwrite, Threads::One);
-        let inverses = &inverses[start..start + count];
-        cosines.chunks_mut(count).for_each(|row| scale_by(self.level, inverses, row));
+        let table = View::new(&pass.table[start * size..(start + count) * size], count, size);
+        let mut cosines = vec![0.0; count * rows];
+        pass.columns.multiply(table, &mut cosines, Output::Overwrite);
+        for (row, inverse) in cosines.chunks_exact_mut(rows).zip(&pass.inverses[start..]) {
+            row.iter_mut().for_each(|cosine| *cosine *= inverse);
+        }
         Block { first, classes, cosines }
     }
 
-    /// The nearest of a class's rows within a row of cosines, and its cosine.
-    fn nearest_centre(&self, cosines: &[f32], class: usize) -> (usize, f32) {
-        let first = class * self.loss.sub_centres;
-        let centres = (first..).zip(&cosines[first..first + self.loss.sub_centres]);
-        centres.fold(
-            (first, f32::NEG_INFINITY),
-            |best, (centre, cosine)| {
-                if *cosine > best.1 { (centre, *cosine) } else { best }
-            },
-        )
-    }
-
-    /// Cosines of a row with the classes of a block, `[classes]`: of the nearest centre of each.
-    fn class_cosines(&self, row: usize, block: &Block, classes: &mut Vec<f32>) {
-        let count = block.classes * self.loss.sub_centres;
-        let cosines = &block.cosines[row * count..(row + 1) * count];
-        classes.clear();
-        if self.loss.sub_centres == 1 {
-            classes.extend_from_slice(cosines);
-        } else {
-            classes.extend((0..block.classes).map(|class| self.nearest_centre(cosines, class).1));
+    /// Cosines with the classes of a block, `[classes, B]`: with the nearest centre of each.
+    fn class_cosines(&self, block: &Block) -> Vec<f32> {
+        let (rows, centres) = (self.shape.rows, self.loss.sub_centres);
+        if centres == 1 {
+            return block.cosines.clone();
         }
+        let mut classes = vec![f32::NEG_INFINITY; block.classes * rows];
+        for (class, cosines) in classes.chunks_exact_mut(rows).zip(block.cosines.chunks_exact(centres * rows)) {
+            for centre in cosines.chunks_exact(rows) {
+                take_larger(self.level, centre, class);
+            }
+        }
+        classes
     }
 
-    /// The place of a row's own class in a block, if it is there.
-    fn own_class(&self, row: usize, block: &Block) -> Option<usize> {
-        let label = self.labels[row] as usize;
-        (block.first..block.first + block.classes).contains(&label).then(|| label - block.first)
+    /// Rows whose class is in a block, and the place of their cosine in `[classes, B]`.
+    fn own_places(&self, block: &Block) -> Vec<(usize, usize)> {
+        let classes = block.first..block.first + block.classes;
+        let own = self.labels.iter().map(|label| *label as usize).enumerate();
+        own.filter(|(_, label)| classes.contains(label))
+            .map(|(row, label)| (row, (label - block.first) * self.shape.rows + row))
+            .collect()
     }
 
-    fn look_at(&self, block: &Block, seen: &mut [Seen]) {
-        let mut classes = Vec::with_capacity(block.classes);
-        for (row, seen) in seen.iter_mut().enumerate() {
-            self.class_cosines(row, block, &mut classes);
-            let mut nearest = (0, f32::NEG_INFINITY);
-            for (class, cosine) in classes.iter().enumerate() {
-                if *cosine > nearest.1 {
-                    nearest = (class, *cosine);
-                }
-            }
-            let mut here = Seen { nearest_cosine: nearest.1, ..Seen::NOTHING };
-            here.nearest = (block.first + nearest.0) as u32;
-            if let Some(own) = self.own_class(row, block) {
-                here.own_cosine = classes[own];
-                classes[own] = self.loss.own_logit(classes[own]).0 / self.loss.scale;
-            }
-            here.largest = self.loss.scale * classes.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            sum_of_powers(self.level, &classes, self.loss.scale, here.largest, &mut here.sum);
-            seen.join(&here);
+    fn look_at(&self, block: &Block, seen: &mut Seen) {
+        let rows = self.shape.rows;
+        let mut classes = self.class_cosines(block);
+        for (class, cosines) in (block.first as u32..).zip(classes.chunks_exact(rows)) {
+            take_nearer(self.level, class, cosines, &mut seen.nearest_cosine, &mut seen.nearest);
+        }
+        for (row, place) in self.own_places(block) {
+            seen.own_cosine[row] = classes[place];
+            classes[place] = self.loss.own_logit(classes[place]).0 / self.loss.scale;
+        }
+        let mut largest = vec![f32::NEG_INFINITY; rows];
+        classes.chunks_exact(rows).for_each(|cosines| take_larger(self.level, cosines, &mut largest));
+        for (row, largest) in largest.iter().enumerate() {
+            let largest = seen.largest[row].max(self.loss.scale * largest);
+            seen.sum[row] *= (seen.largest[row] - largest).exp();
+            seen.largest[row] = largest;
+        }
+        for cosines in classes.chunks_exact(rows) {
+            add_powers(self.level, self.loss.scale, cosines, &seen.largest, &mut seen.sum);
         }
     }
 
     /// Replaces cosines by the gradient of the loss by them; only the nearest centre of a class has one.
-    fn differentiate(&self, block: &mut Block, seen: &[Seen], gradient: &[f32]) {
-        let scale = self.loss.scale;
-        let count = block.classes * self.loss.sub_centres;
-        let mut classes = Vec::with_capacity(block.classes);
-        for (row, seen) in seen.iter().enumerate() {
-            self.class_cosines(row, block, &mut classes);
-            let own = self.own_class(row, block).map(|own| (own, self.loss.own_logit(classes[own])));
-            powers(self.level, scale, seen.log_sum(), gradient[row] * scale, &mut classes);
-            if let Some((own, (logit, slope))) = own {
-                classes[own] = gradient[row] * slope * ((logit - seen.log_sum()).exp() - 1.0);
-            }
-            let cosines = &mut block.cosines[row * count..(row + 1) * count];
-            if self.loss.sub_centres == 1 {
-                cosines.copy_from_slice(&classes);
-            } else {
-                for (class, gradient) in classes.iter().enumerate() {
-                    let (nearest, _) = self.nearest_centre(cosines, class);
-                    let first = class * self.loss.sub_centres;
-                    cosines[first..first + self.loss.sub_centres].fill(0.0);
-                    cosines[nearest] = *gradient;
+    fn differentiate(&self, block: &mut Block, log_sums: &[f32], gradient: &[f32]) {
+        let (rows, centres, scale) = (self.shape.rows, self.loss.sub_centres, self.loss.scale);
+        let mut slopes = self.class_cosines(block);
+        let own: Vec<(usize, usize, f32)> = self
+            .own_places(block)
+            .into_iter()
+            .map(|(row, place)| {
+                let (logit, slope) = self.loss.own_logit(slopes[place]);
+                (row, place, slope * ((logit - log_sums[row]).exp() - 1.0))
+            })
+            .collect();
+        let nearest = if centres == 1 { Vec::new() } else { slopes.clone() };
+        let factors: Vec<f32> = gradient.iter().map(|gradient| gradient * scale).collect();
+        for cosines in slopes.chunks_exact_mut(rows) {
+            powers(self.level, scale, log_sums, &factors, cosines);
+        }
+        for (row, place, slope) in own {
+            slopes[place] = gradient[row] * slope;
+        }
+        if centres == 1 {
+            block.cosines = slopes;
+            return;
+        }
+        let classes = block.cosines.chunks_exact_mut(centres * rows);
+        for ((cosines, nearest), slopes) in classes.zip(nearest.chunks(rows)).zip(slopes.chunks(rows)) {
+            for row in 0..rows {
+                let mut is_first = true;
+                for centre in 0..centres {
+                    let cosine = &mut cosines[centre * rows + row];
+                    let is_nearest = is_first && *cosine == nearest[row];
+                    is_first &= !is_nearest;
+                    *cosine = if is_nearest { slopes[row] } else { 0.0 };
                 }
             }
         }
@@ -200,27 +235,26 @@ impl CustomOp2 for Streamed {
     ) -> Result<(CpuStorage, Shape)> {
         let TableShape { rows, size, classes } = self.shape;
         let _time = profile::product("margin softmax, forward", rows, size, classes * self.loss.sub_centres);
-        let embeddings =
+        let directions =
             Directions::of(self.level, values(self.name(), embeddings, embeddings_layout)?, size);
         let table = values(self.name(), table, table_layout)?;
         let inverses = inverse_norms(self.level, table, size);
-        let parts: Vec<Vec<Seen>> = self
+        let pass = self.pass(&directions, table, &inverses);
+        let parts: Vec<Seen> = self
             .blocks()
             .par_chunks(self.blocks_of_task())
             .map(|blocks| {
-                let mut seen = vec![Seen::NOTHING; rows];
-                for first in blocks {
-                    self.look_at(&self.block(*first, &embeddings.values, table, &inverses), &mut seen);
-                }
+                let mut seen = Seen::nothing(rows);
+                blocks.iter().for_each(|first| self.look_at(&self.block(*first, &pass), &mut seen));
                 seen
             })
             .collect();
-        let mut seen = vec![Seen::NOTHING; rows];
-        for part in &parts {
-            seen.iter_mut().zip(part).for_each(|(seen, part)| seen.join(part));
-        }
-        let losses = seen.iter().map(|row| row.log_sum() - self.loss.own_logit(row.own_cosine).0).collect();
+        let mut seen = Seen::nothing(rows);
+        parts.iter().for_each(|part| seen.join(part));
+        let own = seen.own_cosine.iter().map(|cosine| self.loss.own_logit(*cosine).0);
+        let losses = seen.log_sums().iter().zip(own).map(|(log_sum, own)| log_sum - own).collect();
         *lock(&self.seen) = seen;
+        *lock(&self.inverses) = inverses;
         Ok((CpuStorage::F32(losses), Shape::from(rows)))
     }
 
@@ -234,23 +268,41 @@ impl CustomOp2 for Streamed {
         let TableShape { rows, size, classes } = self.shape;
         let _time =
             profile::product("margin softmax, backward", rows, 3 * size, classes * self.loss.sub_centres);
-        let (of_embeddings, of_table) = with_values(embeddings, |embeddings| {
-            with_values(table, |table| {
-                with_values(gradient, |gradient| Ok(self.gradients(embeddings, table, gradient)))
+        with_values(embeddings, |of_embeddings| {
+            with_values(table, |values| {
+                with_values(gradient, |gradient| {
+                    let mut result = Vec::new();
+                    let of_table = gradients::of_input(table, |of_table, mode| {
+                        result = self.gradients(of_embeddings, values, gradient, of_table, mode);
+                    })?;
+                    if !table.track_op() {
+                        let mut unused = vec![0.0; values.len()];
+                        result =
+                            self.gradients(of_embeddings, values, gradient, &mut unused, Output::Overwrite);
+                    }
+                    Ok((Some(to_tensor(result, embeddings)?), of_table))
+                })
             })
-        })?;
-        Ok((Some(to_tensor(of_embeddings, embeddings)?), Some(to_tensor(of_table, table)?)))
+        })
     }
 }
 
 impl Streamed {
-    /// Gradients of embeddings and table.
-    fn gradients(&self, embeddings: &[f32], table: &[f32], gradient: &[f32]) -> (Vec<f32>, Vec<f32>) {
-        let size = self.shape.size;
+    /// The gradient of the embeddings; that of the table is written to `of_table` or added to it.
+    fn gradients(
+        &self,
+        embeddings: &[f32],
+        table: &[f32],
+        gradient: &[f32],
+        of_table: &mut [f32],
+        mode: Output,
+    ) -> Vec<f32> {
+        let TableShape { rows, size, .. } = self.shape;
         let directions = Directions::of(self.level, embeddings, size);
-        let inverses = inverse_norms(self.level, table, size);
-        let seen = lock(&self.seen);
-        let mut of_table = vec![0.0; table.len()];
+        let (log_sums, inverses) = (lock(&self.seen).log_sums(), lock(&self.inverses));
+        let pass = self.pass(&directions, table, &inverses);
+        let directions_in_rows =
+            Prepared::new(self.products(Threads::All), View::new(&directions.values, rows, size));
         let rows_of_task = self.blocks_of_task() * self.classes_of_block() * self.loss.sub_centres;
         let parts: Vec<Vec<f32>> = self
             .blocks()
@@ -259,15 +311,16 @@ impl Streamed {
             .map(|(blocks, mut of_table)| {
                 let mut of_embeddings = vec![0.0; embeddings.len()];
                 for first in blocks {
-                    let mut block = self.block(*first, &directions.values, table, &inverses);
-                    let start = first * self.loss.sub_centres;
-                    let count = block.classes * self.loss.sub_centres;
-                    let (here, rest) = of_table.split_at_mut(count * size);
+                    let block = self.block(*first, &pass);
+                    let (here, rest) = of_table.split_at_mut(block.classes * self.loss.sub_centres * size);
                     of_table = rest;
-                    let values = &table[start * size..(start + count) * size];
-                    let inverses = &inverses[start..start + count];
-                    self.differentiate(&mut block, &seen, gradient);
-                    self.add_block(&mut block, &directions, (values, inverses), here, &mut of_embeddings);
+                    let slopes = self.slopes(block, &pass, (&log_sums, gradient), here, mode);
+                    let slopes = View::new(&slopes, here.len() / size, rows);
+                    directions_in_rows.multiply(slopes, here, Output::Add);
+                    let start = first * self.loss.sub_centres * size;
+                    let values = View::new(&table[start..start + here.len()], slopes.rows, size);
+                    let products = self.products(Threads::One);
+                    products.multiply(slopes.transposed(), values, &mut of_embeddings, Output::Add);
                 }
                 of_embeddings
             })
@@ -278,32 +331,40 @@ impl Streamed {
         }
         let rows = of_embeddings.chunks_mut(size).zip(directions.values.chunks(size));
         for ((row, direction), inverse) in rows.zip(&directions.inverses) {
-            across(self.level, direction, 1.0, *inverse, row);
+            across(self.level, direction, *inverse, row);
         }
-        (of_embeddings, of_table)
+        of_embeddings
     }
 
-    /// From gradients by cosine, which stand in the block, to those of its rows of the table (written) and of the
-    /// normalised embeddings (added).
-    fn add_block(
+    /// The gradient by the products of embeddings' directions and rows of the table, `[rows of the block, B]`. The part
+    /// of the table's gradient along its own rows, which their lengths do not have, is taken off `of_table`.
+    ///
+    /// For a row `v` of length 1 / `i`, cosines `c` and their gradients `d`: the gradient by `v` is
+    /// `i Σ d x - i² (Σ d c) v`.
+    fn slopes(
         &self,
-        block: &mut Block,
-        directions: &Directions,
-        (table, inverses): (&[f32], &[f32]),
+        mut block: Block,
+        pass: &Pass,
+        (log_sums, gradient): (&[f32], &[f32]),
         of_table: &mut [f32],
-        of_embeddings: &mut [f32],
-    ) {
+        mode: Output,
+    ) -> Vec<f32> {
         let TableShape { rows, size, .. } = self.shape;
-        let count = inverses.len();
-        let by_cosine = View::new(&block.cosines, rows, count);
-        let embeddings = View::new(&directions.values, rows, size);
-        multiply(by_cosine.transposed(), embeddings, of_table, Output::Overwrite, Threads::One);
-        let centres = of_table.chunks_mut(size).zip(table.chunks(size));
-        for ((gradient, centre), inverse) in centres.zip(inverses) {
-            across(self.level, centre, *inverse, *inverse, gradient);
+        let start = block.first * self.loss.sub_centres;
+        let cosines = block.cosines.clone();
+        self.differentiate(&mut block, log_sums, gradient);
+        let of_rows = of_table.chunks_exact_mut(size).zip(pass.table[start * size..].chunks_exact(size));
+        let slopes = block.cosines.chunks_exact_mut(rows).zip(cosines.chunks_exact(rows));
+        for (((slopes, cosines), (of_row, row)), inverse) in slopes.zip(of_rows).zip(&pass.inverses[start..]) {
+            let mut along = 0.0;
+            inner_product(self.level, slopes, cosines, &mut along);
+            let factor = -along * inverse * inverse;
+            match mode {
+                Output::Add => add_times(self.level, factor, row, of_row),
+                _ => set_times(self.level, factor, row, of_row),
+            }
+            slopes.iter_mut().for_each(|slope| *slope *= inverse);
         }
-        block.cosines.chunks_mut(count).for_each(|row| scale_by(self.level, inverses, row));
-        let by_centre = View::new(&block.cosines, rows, count);
-        multiply(by_centre, View::new(table, count, size), of_embeddings, Output::Add, Threads::One);
+        block.cosines
     }
 }

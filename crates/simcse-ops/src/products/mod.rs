@@ -1,0 +1,280 @@
+//! Matrix products: float32, and bfloat16 with float32 sums.
+//!
+//! With AVX-512 both run through tiles of our own: the right matrix is laid out in panels that stay in the first-level
+//! cache, the left one is read where it lies. Elsewhere, and where a CPU cannot multiply bfloat16, the crate `gemm`
+//! multiplies, bfloat16 as float32 numbers that were rounded before: results agree but for the order of their sums.
+//!
+//! Each element is one sum in one order, whatever the number of threads.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod gemm;
+#[cfg(target_arch = "x86_64")]
+mod packed;
+mod view;
+#[cfg(target_arch = "x86_64")]
+mod words;
+
+use crate::linear::Precision;
+use crate::simd::{Level, dispatch};
+pub(crate) use view::View;
+
+/// What a product does with what stands in its output.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Output<'a> {
+    /// It is not looked at.
+    Overwrite,
+    /// The product is added to it.
+    Add,
+    /// It is not looked at; this row is added to each of the product.
+    AddRow(&'a [f32]),
+}
+
+/// Whether a product may use the thread pool; inside of a parallel block it should not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    One,
+    All,
+}
+
+/// How products are computed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Products {
+    pub(crate) level: Level,
+    pub(crate) precision: Precision,
+    pub(crate) threads: Threads,
+}
+
+impl Products {
+    /// Of float32.
+    pub(crate) fn of_floats(level: Level, threads: Threads) -> Self {
+        Self { level, precision: Precision::Float32, threads }
+    }
+
+    /// `output[m, n] = left[m, k] · right[k, n]`, or added to it; `output` is row-major and contiguous.
+    pub(crate) fn multiply(self, left: View, right: View, output: &mut [f32], mode: Output) {
+        self.multiply_stack(left, &[right], output, mode);
+    }
+
+    /// As [`Self::multiply`] for the matrices of `right` side by side.
+    pub(crate) fn multiply_stack(self, left: View, right: &[View], output: &mut [f32], mode: Output) {
+        let n = right.iter().map(|part| part.columns).sum::<usize>();
+        assert!(right.iter().all(|part| part.rows == left.columns), "matrix sizes");
+        assert_eq!(output.len(), left.rows * n, "the size of the product");
+        if output.is_empty() {
+            return;
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kernel) = Kernel::of(self.level, self.precision, right).filter(|_| left.columns > 0) {
+            let right = Right::pack(kernel, right, self.threads);
+            return kernel.multiply(left, &right, output, mode, self.threads);
+        }
+        let mode = match mode {
+            Output::AddRow(row) => {
+                output.chunks_exact_mut(n).for_each(|output| output.copy_from_slice(row));
+                Output::Add
+            }
+            Output::Overwrite if left.columns == 0 => return output.fill(0.0),
+            mode => mode,
+        };
+        match self.precision {
+            Precision::Float32 => multiply_by_gemm(left, right, output, n, mode, self.threads),
+            Precision::BFloat16 => {
+                let left_values = rounded(self.level, left.values);
+                let left = View { values: &left_values, ..left };
+                let values: Vec<Vec<f32>> = right.iter().map(|part| rounded(self.level, part.values)).collect();
+                let parts = right.iter().zip(&values).map(|(part, values)| View { values, ..*part });
+                multiply_by_gemm(left, &parts.collect::<Vec<_>>(), output, n, mode, self.threads);
+            }
+        }
+    }
+}
+
+/// A right matrix for many products.
+pub(crate) struct Prepared<'a> {
+    products: Products,
+    matrix: View<'a>,
+    #[cfg(target_arch = "x86_64")]
+    packed: Option<(Kernel, Right)>,
+}
+
+impl<'a> Prepared<'a> {
+    /// Lays `matrix` out once.
+    pub(crate) fn new(products: Products, matrix: View<'a>) -> Self {
+        Self {
+            products,
+            matrix,
+            #[cfg(target_arch = "x86_64")]
+            packed: Kernel::available(products.level, products.precision)
+                .map(|kernel| (kernel, Right::pack(kernel, &[matrix], products.threads))),
+        }
+    }
+
+    /// As [`Products::multiply`], inside of a parallel block: on one thread.
+    pub(crate) fn multiply(&self, left: View, output: &mut [f32], mode: Output) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some((kernel, right)) = self.packed.as_ref().filter(|_| !output.is_empty() && left.columns > 0) {
+            assert_eq!((left.columns, output.len()), (self.matrix.rows, left.rows * self.matrix.columns));
+            return kernel.multiply(left, right, output, mode, Threads::One);
+        }
+        Products { threads: Threads::One, ..self.products }.multiply(left, self.matrix, output, mode);
+    }
+}
+
+fn multiply_by_gemm(left: View, right: &[View], output: &mut [f32], n: usize, mode: Output, threads: Threads) {
+    let mut first = 0;
+    for part in right {
+        gemm::multiply(left, *part, &mut output[first..], n, mode, threads);
+        first += part.columns;
+    }
+}
+
+fn rounded(level: Level, values: &[f32]) -> Vec<f32> {
+    let mut rounded = vec![0.0; values.len()];
+    round_all(level, values, &mut rounded);
+    rounded
+}
+
+dispatch! {
+    fn round_all(values: &[f32], rounded: &mut [f32]) {
+        for (rounded, value) in rounded.iter_mut().zip(values) {
+            *rounded = f32::from_bits(round(*value) << 16);
+        }
+    }
+}
+
+/// The upper half of a float32, rounded to nearest, ties to even; not a number stays so.
+#[inline(always)]
+fn round(value: f32) -> u32 {
+    let bits = value.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
+    if value.is_nan() { bits >> 16 | 0x40 } else { rounded }
+}
+
+#[cfg(target_arch = "x86_64")]
+use packed::Right;
+#[cfg(target_arch = "x86_64")]
+use tiled::Kernel;
+
+#[cfg(target_arch = "x86_64")]
+mod tiled {
+    use rayon::prelude::*;
+
+    use super::avx512::{Before, HEIGHT, Place, WIDTH, tile_of_floats, tile_of_pairs};
+    use super::packed::{Left, Right};
+    use super::{Output, Threads, View};
+    use crate::linear::Precision;
+    use crate::simd::Level;
+
+    /// Words of the summed dimension that a tile takes before the next one: a panel of the right matrix, 72 KiB,
+    /// stays in the second-level cache.
+    const DEPTH: usize = 384;
+    /// Values of a page of memory.
+    const PAGE: usize = 1024;
+    /// Most rows of one task: in bfloat16 those of a left matrix then stay in the second-level cache, too.
+    const MOST_ROWS: usize = 128;
+
+    /// What a word of a packed matrix is.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Kernel {
+        /// A float32.
+        Floats,
+        /// Two successive bfloat16.
+        Pairs,
+    }
+
+    impl Kernel {
+        /// The tiles of a precision, where they are the faster way.
+        ///
+        /// `gemm` is as fast for float32, unless the columns of the right matrix begin at the same place of each
+        /// page of memory: then they drive each other out of its cache, at half the rate.
+        pub(super) fn of(level: Level, precision: Precision, right: &[View]) -> Option<Self> {
+            let collides = |part: &View| part.column_stride.is_multiple_of(PAGE);
+            Self::available(level, precision)
+                .filter(|kernel| *kernel == Self::Pairs || right.iter().any(collides))
+        }
+
+        /// The tiles of a precision, where the machine has the instructions.
+        pub(super) fn available(level: Level, precision: Precision) -> Option<Self> {
+            if level.supported() != Level::Avx512 {
+                return None;
+            }
+            match precision {
+                Precision::Float32 => Some(Self::Floats),
+                Precision::BFloat16 => is_x86_feature_detected!("avx512bf16").then_some(Self::Pairs),
+            }
+        }
+
+        fn values_of_word(self) -> usize {
+            match self {
+                Self::Floats => 1,
+                Self::Pairs => 2,
+            }
+        }
+
+        /// Words that hold this many values of the summed dimension.
+        pub(super) fn words(self, values: usize) -> usize {
+            values.div_ceil(self.values_of_word())
+        }
+
+        pub(super) fn multiply(
+            self,
+            left: View,
+            right: &Right,
+            output: &mut [f32],
+            mode: Output,
+            threads: Threads,
+        ) {
+            let n = output.len() / left.rows;
+            let rows = rows_of_task(left.rows, threads);
+            let task = |(task, output): (usize, &mut [f32])| {
+                let left = left.middle_rows(task * rows, output.len() / n);
+                self.multiply_rows(left, right, output, n, mode);
+            };
+            match threads {
+                Threads::One => output.chunks_mut(rows * n).enumerate().for_each(task),
+                Threads::All => output.par_chunks_mut(rows * n).enumerate().for_each(task),
+            }
+        }
+
+        /// One task: some rows of the output, all of its columns.
+        fn multiply_rows(self, left: View, right: &Right, output: &mut [f32], n: usize, mode: Output) {
+            let tile = match self {
+                Self::Floats => tile_of_floats,
+                Self::Pairs => tile_of_pairs,
+            };
+            let values_of_word = self.values_of_word();
+            for start in (0..right.steps).step_by(DEPTH) {
+                let end = (start + DEPTH).min(right.steps);
+                let values = start * values_of_word..(end * values_of_word).min(left.columns);
+                let block = Left::pack(self, left.middle_columns(values.start, values.len()));
+                for column in (0..n).step_by(WIDTH) {
+                    let panel = right.part(column / WIDTH, start, end);
+                    let before = match mode {
+                        _ if start > 0 => Before::Output,
+                        Output::Overwrite => Before::Nothing,
+                        Output::Add => Before::Output,
+                        Output::AddRow(row) => Before::Row(&row[column..]),
+                    };
+                    for row in (0..left.rows).step_by(HEIGHT) {
+                        let (rows, columns) = (HEIGHT.min(left.rows - row), WIDTH.min(n - column));
+                        let place = Place { stride: n, rows, columns };
+                        tile(block.part(row / HEIGHT), panel, &mut output[row * n + column..], place, before);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Two tasks for every thread or more, of whole tiles.
+    fn rows_of_task(m: usize, threads: Threads) -> usize {
+        let workers = match threads {
+            Threads::One => 1,
+            Threads::All => rayon::current_num_threads(),
+        };
+        m.div_ceil(2 * workers).next_multiple_of(HEIGHT).min(MOST_ROWS)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,153 @@
+//! Matrices in the layouts that tiles read.
+
+use rayon::prelude::*;
+
+use super::avx512::{HEIGHT, LeftTile, WIDTH, interleave, interleave_panels, round_row, transpose};
+use super::words::Words;
+use super::{Kernel, Threads, View};
+
+/// A right matrix: panels of [`WIDTH`] columns, in each `[steps, WIDTH]` words. What lies beyond the matrix is zero.
+pub(super) struct Right {
+    words: Words,
+    pub(super) steps: usize,
+}
+
+impl Right {
+    /// Matrices of the same number of rows side by side.
+    pub(super) fn pack(kernel: Kernel, parts: &[View], threads: Threads) -> Self {
+        let (words, steps) = right_panels(kernel, parts, threads);
+        Self { words, steps }
+    }
+
+    /// Some steps of a panel.
+    pub(super) fn part(&self, panel: usize, start: usize, end: usize) -> &[u32] {
+        let first = panel * self.steps;
+        &self.words.as_slice()[(first + start) * WIDTH..(first + end) * WIDTH]
+    }
+}
+
+/// Some rows and steps of a left matrix: where they were, as words row by row, or in panels of [`HEIGHT`] rows, in each
+/// `[steps, HEIGHT]` words.
+pub(super) struct Left<'a> {
+    words: LeftWords<'a>,
+    lane: usize,
+    step: usize,
+    /// From one panel to the next.
+    panel: usize,
+}
+
+enum LeftWords<'a> {
+    Borrowed(&'a [u32]),
+    Packed(Words),
+}
+
+impl<'a> Left<'a> {
+    pub(super) fn pack(kernel: Kernel, matrix: View<'a>) -> Self {
+        if matrix.column_stride != 1 {
+            let (words, steps) = left_panels(kernel, matrix.transposed());
+            return Self { words: LeftWords::Packed(words), lane: 1, step: HEIGHT, panel: steps * HEIGHT };
+        }
+        let (words, lane) = match kernel {
+            Kernel::Floats => (LeftWords::Borrowed(bytemuck::cast_slice(matrix.values)), matrix.row_stride),
+            Kernel::Pairs => (LeftWords::Packed(rounded_rows(matrix)), matrix.columns.div_ceil(2)),
+        };
+        Self { words, lane, step: 1, panel: HEIGHT * lane }
+    }
+
+    pub(super) fn part(&self, panel: usize) -> LeftTile<'_> {
+        let words = match &self.words {
+            LeftWords::Borrowed(words) => words,
+            LeftWords::Packed(words) => words.as_slice(),
+        };
+        LeftTile { words: &words[panel * self.panel..], lane: self.lane, step: self.step }
+    }
+}
+
+/// Rows of words of two.
+fn rounded_rows(matrix: View) -> Words {
+    let width = matrix.columns.div_ceil(2);
+    let mut all = Words::take(matrix.rows * width);
+    for (row, words) in all.as_mut_slice().chunks_exact_mut(width).enumerate() {
+        round_row(&matrix.values[row * matrix.row_stride..][..matrix.columns], words);
+    }
+    all
+}
+
+/// The columns of a matrix whose rows lie close as panels of [`HEIGHT`].
+fn left_panels(kernel: Kernel, matrix: View) -> (Words, usize) {
+    let steps = kernel.words(matrix.rows);
+    let mut all = Words::take(matrix.columns.div_ceil(HEIGHT) * HEIGHT * steps);
+    let row = |step: usize| &matrix.values[step * matrix.row_stride..][..matrix.columns];
+    for step in 0..steps {
+        let words = &mut all.as_mut_slice()[step * HEIGHT..];
+        match kernel {
+            Kernel::Floats => {
+                for (panel, values) in row(step).chunks(HEIGHT).enumerate() {
+                    let words = &mut words[panel * steps * HEIGHT..][..HEIGHT];
+                    words[..values.len()].copy_from_slice(bytemuck::cast_slice(values));
+                    words[values.len()..].fill(0);
+                }
+            }
+            Kernel::Pairs if 2 * step + 1 < matrix.rows => {
+                interleave_panels(row(2 * step), row(2 * step + 1), words, steps * HEIGHT);
+            }
+            Kernel::Pairs => interleave_panels(row(2 * step), &[], words, steps * HEIGHT),
+        }
+    }
+    (all, steps)
+}
+
+/// The columns of matrices of the same number of rows as panels of [`WIDTH`].
+fn right_panels(kernel: Kernel, parts: &[View], threads: Threads) -> (Words, usize) {
+    let columns: usize = parts.iter().map(|part| part.columns).sum();
+    let steps = kernel.words(parts.first().map_or(0, |part| part.rows));
+    let mut all = Words::take(columns.div_ceil(WIDTH) * WIDTH * steps);
+    let words = all.as_mut_slice();
+    let fill = |(panel, words): (usize, &mut [u32])| {
+        let (first, end) = (panel * WIDTH, ((panel + 1) * WIDTH).min(columns));
+        if end - first < WIDTH {
+            words.chunks_exact_mut(WIDTH).for_each(|step| step[end - first..].fill(0));
+        }
+        let mut part_first = 0;
+        for part in parts {
+            let part_end = part_first + part.columns;
+            let (from, to) = (first.max(part_first), end.min(part_end));
+            if from < to {
+                let here = part.middle_columns(from - part_first, to - from);
+                fill_panel(kernel, here, &mut words[from - first..]);
+            }
+            part_first = part_end;
+        }
+    };
+    match threads {
+        _ if words.is_empty() => {}
+        Threads::One => words.chunks_mut(WIDTH * steps).enumerate().for_each(fill),
+        Threads::All => words.par_chunks_mut(WIDTH * steps).enumerate().for_each(fill),
+    }
+    (all, steps)
+}
+
+/// Lays a matrix into the first columns of a panel.
+fn fill_panel(kernel: Kernel, matrix: View, panel: &mut [u32]) {
+    let in_pairs = kernel == Kernel::Pairs;
+    if matrix.column_stride == 1 {
+        let row = |step: usize| &matrix.values[step * matrix.row_stride..][..matrix.columns];
+        for step in 0..kernel.words(matrix.rows) {
+            let words = &mut panel[step * WIDTH..][..matrix.columns];
+            match kernel {
+                Kernel::Floats => words.copy_from_slice(bytemuck::cast_slice(row(step))),
+                Kernel::Pairs if 2 * step + 1 < matrix.rows => interleave(row(2 * step), row(2 * step + 1), words),
+                Kernel::Pairs => interleave(row(2 * step), &[], words),
+            }
+        }
+    } else {
+        assert_eq!(matrix.row_stride, 1, "a matrix whose rows or columns lie close");
+        let column = |column: usize| &matrix.values[column * matrix.column_stride..][..matrix.rows];
+        for first in (0..matrix.columns).step_by(16) {
+            let mut columns: [&[f32]; 16] = [&[]; 16];
+            let count = (matrix.columns - first).min(16);
+            columns.iter_mut().take(count).enumerate().for_each(|(i, values)| *values = column(first + i));
+            transpose(&columns[..count], in_pairs, WIDTH, &mut panel[first..]);
+        }
+    }
+}
