@@ -35,7 +35,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    simcse_ops::memory::keep_pages();
+    simcse_ops::memory::prepare_process();
     let result = match Cli::parse().command {
         Command::Compare(command) => command.run(),
         Command::Report(command) => command.run(),

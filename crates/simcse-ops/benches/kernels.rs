@@ -21,7 +21,7 @@ const TOKENS: usize = 1408;
 const HIDDEN: usize = 384;
 
 fn main() {
-    simcse_ops::memory::keep_pages();
+    simcse_ops::memory::prepare_process();
     divan::main();
 }
 

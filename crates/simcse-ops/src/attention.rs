@@ -3,7 +3,6 @@
 //! Each sentence attends to itself alone: no padding, no mask of positions. Nothing of size tokens × tokens leaves
 //! the cache of one sentence and head; the backward pass computes the probabilities again.
 
-use std::ops::Range;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
@@ -53,16 +52,44 @@ pub fn attention_at(
         bail!("attention: {} dropout masks for {} sentences", masks.rows(), segments.len());
     }
     let head_size = columns / 3 / heads;
-    let op = Attention { level, heads, head_size, segments: segments.clone(), masks: masks.cloned() };
+    let op = Attention {
+        level,
+        heads,
+        head_size,
+        queries: Queries::All,
+        segments: segments.clone(),
+        masks: masks.cloned(),
+    };
     projected.contiguous()?.apply_op1(op)
 }
 
-struct Attention {
-    level: Level,
-    heads: usize,
-    head_size: usize,
-    segments: Segments,
-    masks: Option<DropoutMasks>,
+/// Which tokens of a sentence ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queries {
+    All,
+    /// The first one alone, its state being all that is wanted. Every sentence has a token.
+    First,
+}
+
+impl Queries {
+    /// Their number in a sentence of `length` tokens.
+    fn of(self, length: usize) -> usize {
+        match self {
+            Self::All => length,
+            Self::First => length.min(1),
+        }
+    }
+}
+
+/// Attention on plain numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Attention {
+    pub(crate) level: Level,
+    pub(crate) heads: usize,
+    pub(crate) head_size: usize,
+    pub(crate) queries: Queries,
+    pub(crate) segments: Segments,
+    pub(crate) masks: Option<DropoutMasks>,
 }
 
 impl Attention {
@@ -70,25 +97,22 @@ impl Attention {
         self.heads * self.head_size
     }
 
-    fn tokens(&self, block: &Range<usize>) -> usize {
-        self.segments.range(block.end - 1).end - self.segments.range(block.start).start
-    }
-
     /// Calls `kernel(sentence, scratch, output)` in parallel for every sentence that has tokens; `output` has
-    /// `columns` of each of them.
+    /// `columns` of each of its tokens that `queries` picks.
     fn for_each_sentence(
         &self,
+        queries: Queries,
         columns: usize,
         output: &mut [f32],
         kernel: impl Fn(usize, &mut Scratch, &mut [f32]) + Sync,
     ) {
         let blocks = self.segments.blocks(TOKENS);
-        let sizes = blocks.iter().map(|block| self.tokens(block) * columns);
+        let size = |sentence: usize| queries.of(self.segments.range(sentence).len()) * columns;
+        let sizes = blocks.iter().map(|block| block.clone().map(size).sum());
         split_mut(output, sizes).into_par_iter().zip(&blocks).for_each_init(
             Scratch::default,
             |scratch, (output, block)| {
-                let sizes = block.clone().map(|sentence| self.segments.range(sentence).len() * columns);
-                let parts = block.clone().zip(split_mut(output, sizes));
+                let parts = block.clone().zip(split_mut(output, block.clone().map(size)));
                 for (sentence, output) in parts.filter(|(_, output)| !output.is_empty()) {
                     kernel(sentence, scratch, output);
                 }
@@ -102,10 +126,20 @@ impl Attention {
         &matrix[range.start * columns..range.end * columns]
     }
 
+    /// The rows of one sentence that belong to its queries.
+    fn query_rows<'a>(&self, sentence: usize, columns: usize, matrix: &'a [f32]) -> &'a [f32] {
+        match self.queries {
+            Queries::All => self.rows(sentence, columns, matrix),
+            Queries::First => &matrix[sentence * columns..(sentence + 1) * columns],
+        }
+    }
+
     fn head(&self, sentence: usize, head: usize) -> Head<'_> {
+        let length = self.segments.range(sentence).len();
         Head {
             level: self.level,
-            length: self.segments.range(sentence).len(),
+            length,
+            queries: self.queries.of(length),
             hidden_size: self.hidden_size(),
             head_size: self.head_size,
             head,
@@ -120,37 +154,51 @@ impl CustomOp1 for Attention {
     }
 
     fn cpu_fwd(&self, projected: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let output = self.forward(values(self.name(), projected, layout)?);
+        Ok((CpuStorage::F32(output), Shape::from((self.segments.tokens(), self.hidden_size()))))
+    }
+
+    fn bwd(&self, projected: &Tensor, _output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let result = with_values(projected, |projected| {
+            with_values(gradient, |gradient| Ok(self.backward(projected, gradient)))
+        })?;
+        Ok(Some(to_tensor(result, projected)?))
+    }
+}
+
+impl Attention {
+    /// `[T, 3H]` → `[queries, H]`.
+    pub(crate) fn forward(&self, projected: &[f32]) -> Vec<f32> {
         let _time = profile::kernel("attention, forward");
-        let projected = values(self.name(), projected, layout)?;
-        let (tokens, hidden_size) = (self.segments.tokens(), self.hidden_size());
-        let mut output = vec![0.0; tokens * hidden_size];
-        self.for_each_sentence(hidden_size, &mut output, |sentence, scratch, output| {
+        let hidden_size = self.hidden_size();
+        let rows = match self.queries {
+            Queries::All => self.segments.tokens(),
+            Queries::First => self.segments.len(),
+        };
+        let mut output = vec![0.0; rows * hidden_size];
+        self.for_each_sentence(self.queries, hidden_size, &mut output, |sentence, scratch, output| {
             let projected = self.rows(sentence, 3 * hidden_size, projected);
             for head in 0..self.heads {
                 attend(self.level, &self.head(sentence, head), projected, scratch, output);
             }
         });
-        Ok((CpuStorage::F32(output), Shape::from((tokens, hidden_size))))
+        output
     }
 
-    fn bwd(&self, projected: &Tensor, _output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+    /// The gradient of `projected`, `[T, 3H]`, from that of the output; 0 for what does not ask.
+    pub(crate) fn backward(&self, projected: &[f32], gradient: &[f32]) -> Vec<f32> {
         let _time = profile::kernel("attention, backward");
         let hidden_size = self.hidden_size();
-        let mut result = vec![0.0; projected.elem_count()];
-        with_values(projected, |projected| {
-            with_values(gradient, |gradient| {
-                self.for_each_sentence(3 * hidden_size, &mut result, |sentence, scratch, result| {
-                    let projected = self.rows(sentence, 3 * hidden_size, projected);
-                    let gradient = self.rows(sentence, hidden_size, gradient);
-                    for head in 0..self.heads {
-                        let place = self.head(sentence, head);
-                        differentiate(self.level, &place, projected, gradient, scratch, result);
-                    }
-                });
-                Ok(())
-            })
-        })?;
-        Ok(Some(to_tensor(result, projected)?))
+        let mut result = vec![0.0; projected.len()];
+        self.for_each_sentence(Queries::All, 3 * hidden_size, &mut result, |sentence, scratch, result| {
+            let projected = self.rows(sentence, 3 * hidden_size, projected);
+            let gradient = self.query_rows(sentence, hidden_size, gradient);
+            for head in 0..self.heads {
+                let place = self.head(sentence, head);
+                differentiate(self.level, &place, projected, gradient, scratch, result);
+            }
+        });
+        result
     }
 }
 
@@ -159,6 +207,8 @@ pub(crate) struct Head<'a> {
     level: Level,
     /// Tokens `L` of the sentence.
     length: usize,
+    /// The first so many of them ask.
+    queries: usize,
     hidden_size: usize,
     head_size: usize,
     head: usize,
@@ -186,13 +236,13 @@ impl Head<'_> {
         1.0 / (self.head_size as f32).sqrt()
     }
 
-    /// Copies this head's columns of part `part` (of rows of `stride` values) to padded rows.
+    /// Copies this head's columns of part `part` (of `rows` rows of `stride` values) to padded rows.
     #[inline(always)]
-    fn gather(&self, source: &[f32], stride: usize, part: usize, target: &mut Vec<f32>) {
+    fn gather(&self, source: &[f32], rows: usize, stride: usize, part: usize, target: &mut Vec<f32>) {
         let width = padded(self.head_size);
         let first = part * self.hidden_size + self.head * self.head_size;
         target.clear();
-        target.resize(self.length * width, 0.0);
+        target.resize(rows * width, 0.0);
         for (row, target) in source.chunks_exact(stride).zip(target.chunks_exact_mut(width)) {
             target[..self.head_size].copy_from_slice(&row[first..first + self.head_size]);
         }
@@ -222,25 +272,29 @@ impl Head<'_> {
         }
     }
 
-    /// `rows · transposedᵀ`: `[L, d]` × `[d, L]` → `[L, L]`, rows padded.
+    /// `rows · transposedᵀ`: `[Q, d]` × `[d, L]` → `[Q, L]`, rows padded.
     #[inline(always)]
     fn compare(&self, rows: &[f32], transposed: &[f32], output: &mut Vec<f32>) {
         let length = padded(self.length);
         output.clear();
-        output.resize(self.length * length, 0.0);
+        output.resize(self.queries * length, 0.0);
         let left = Left { values: rows, row_stride: padded(self.head_size), column_stride: 1 };
-        multiply_small((self.length, self.head_size, length), left, transposed, output);
+        multiply_small((self.queries, self.head_size, length), left, transposed, output);
     }
 
-    /// Sums of `rows` `[L, d]` under the weights `[L, L]` (or their transpose): `[L, d]`.
+    /// Sums of `rows` `[L, d]` under the weights `[Q, L]`: `[Q, d]`; or of `rows` `[Q, d]` under their transpose: `[L, d]`.
     #[inline(always)]
     fn combine(&self, weights: &[f32], is_transposed: bool, rows: &[f32], output: &mut Vec<f32>) {
         let (width, length) = (padded(self.head_size), padded(self.length));
         output.clear();
-        output.resize(self.length * width, 0.0);
-        let (row_stride, column_stride) = if is_transposed { (1, length) } else { (length, 1) };
+        let (outputs, terms, row_stride, column_stride) = if is_transposed {
+            (self.length, self.queries, 1, length)
+        } else {
+            (self.queries, self.length, length, 1)
+        };
+        output.resize(outputs * width, 0.0);
         let left = Left { values: weights, row_stride, column_stride };
-        multiply_small((self.length, self.length, width), left, rows, output);
+        multiply_small((outputs, terms, width), left, rows, output);
     }
 
     /// Softmax of the scaled logits over the keys, in place; the padding becomes 0.
@@ -272,9 +326,9 @@ dispatch! {
     /// One head of one sentence: `projected` `[L, 3H]` → its columns of `output` `[L, H]`.
     fn attend(head: &Head, projected: &[f32], scratch: &mut Scratch, output: &mut [f32]) {
         let stride = 3 * head.hidden_size;
-        head.gather(projected, stride, 0, &mut scratch.queries);
-        head.gather(projected, stride, 1, &mut scratch.keys);
-        head.gather(projected, stride, 2, &mut scratch.values);
+        head.gather(projected, head.queries, stride, 0, &mut scratch.queries);
+        head.gather(projected, head.length, stride, 1, &mut scratch.keys);
+        head.gather(projected, head.length, stride, 2, &mut scratch.values);
         head.transpose(&scratch.keys, &mut scratch.transposed);
         head.compare(&scratch.queries, &scratch.transposed, &mut scratch.probabilities);
         head.softmax(&mut scratch.probabilities);
@@ -294,10 +348,10 @@ dispatch! {
         result: &mut [f32],
     ) {
         let stride = 3 * head.hidden_size;
-        head.gather(projected, stride, 0, &mut scratch.queries);
-        head.gather(projected, stride, 1, &mut scratch.keys);
-        head.gather(projected, stride, 2, &mut scratch.values);
-        head.gather(gradient, head.hidden_size, 0, &mut scratch.gradients);
+        head.gather(projected, head.queries, stride, 0, &mut scratch.queries);
+        head.gather(projected, head.length, stride, 1, &mut scratch.keys);
+        head.gather(projected, head.length, stride, 2, &mut scratch.values);
+        head.gather(gradient, head.queries, head.hidden_size, 0, &mut scratch.gradients);
         head.transpose(&scratch.keys, &mut scratch.transposed);
         head.compare(&scratch.queries, &scratch.transposed, &mut scratch.probabilities);
         head.softmax(&mut scratch.probabilities);

@@ -75,6 +75,7 @@ pub fn layer_norm_at(
     }
     // A custom op takes three tensors: weight and bias travel as one.
     let affine = Tensor::stack(&[weights.weight, weights.bias], 0)?;
+    let keeps = input.track_op() || affine.track_op() || residual.is_some_and(Tensor::track_op);
     let op = LayerNorm {
         level,
         size,
@@ -82,7 +83,7 @@ pub fn layer_norm_at(
         segments: segments.clone(),
         input_masks: input_masks.cloned(),
         output_masks: output_masks.cloned(),
-        keeps: input.track_op() || affine.track_op() || residual.is_some_and(Tensor::track_op),
+        keeps,
         saved: Mutex::default(),
     };
     let input = input.contiguous()?;
@@ -95,21 +96,22 @@ pub fn layer_norm_at(
     }
 }
 
-struct LayerNorm {
-    level: Level,
-    size: usize,
-    epsilon: f32,
-    segments: Segments,
-    input_masks: Option<DropoutMasks>,
-    output_masks: Option<DropoutMasks>,
+/// Layer normalisation on plain numbers.
+pub(crate) struct LayerNorm {
+    pub(crate) level: Level,
+    pub(crate) size: usize,
+    pub(crate) epsilon: f32,
+    pub(crate) segments: Segments,
+    pub(crate) input_masks: Option<DropoutMasks>,
+    pub(crate) output_masks: Option<DropoutMasks>,
     /// Whether there will be a backward pass.
-    keeps: bool,
-    saved: Mutex<Saved>,
+    pub(crate) keeps: bool,
+    pub(crate) saved: Mutex<Saved>,
 }
 
 /// What the backward pass needs.
 #[derive(Debug, Default)]
-struct Saved {
+pub(crate) struct Saved {
     /// Normalised values before weight and bias, `[T, H]`.
     normalised: Vec<f32>,
     /// 1 / √(variance + ε), `[T]`.
@@ -145,7 +147,9 @@ impl LayerNorm {
         }
     }
 
-    fn forward(&self, input: &[f32], residual: Option<&[f32]>, affine: &[f32]) -> Vec<f32> {
+    /// `affine` is weight and bias, `[2, H]`.
+    pub(crate) fn forward(&self, input: &[f32], residual: Option<&[f32]>, affine: &[f32]) -> Vec<f32> {
+        let _time = profile::kernel("layer norm, forward");
         let blocks = self.blocks();
         let mut output = vec![0.0; input.len()];
         let mut normalised = vec![0.0; input.len()];
@@ -175,7 +179,8 @@ impl LayerNorm {
 
     /// Gradients of the sum that was normalised, `[T, H]`, of the input before its dropout (if that differs),
     /// and of weight and bias, `[2, H]`.
-    fn backward(&self, affine: &[f32], gradient: &[f32]) -> (Vec<f32>, Option<Vec<f32>>, Vec<f32>) {
+    pub(crate) fn backward(&self, affine: &[f32], gradient: &[f32]) -> (Vec<f32>, Option<Vec<f32>>, Vec<f32>) {
+        let _time = profile::kernel("layer norm, backward");
         let blocks = self.blocks();
         let saved = lock(&self.saved);
         let mut of_sum = gradient.to_vec();
@@ -224,7 +229,6 @@ impl CustomOp3 for LayerNorm {
         affine: &CpuStorage,
         affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let _time = profile::kernel("layer norm, forward");
         let name = CustomOp3::name(self);
         let residual = values(name, residual, residual_layout)?;
         let affine = values(name, affine, affine_layout)?;
@@ -240,7 +244,6 @@ impl CustomOp3 for LayerNorm {
         _output: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let _time = profile::kernel("layer norm, backward");
         let (of_sum, of_input, of_affine) = with_values(gradient, |gradient| {
             with_values(affine, |affine| Ok(self.backward(affine, gradient)))
         })?;
@@ -262,7 +265,6 @@ impl CustomOp2 for LayerNorm {
         affine: &CpuStorage,
         affine_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let _time = profile::kernel("layer norm, forward");
         let name = CustomOp2::name(self);
         let affine = values(name, affine, affine_layout)?;
         let output = self.forward(values(name, input, input_layout)?, None, affine);
@@ -276,7 +278,6 @@ impl CustomOp2 for LayerNorm {
         _output: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let _time = profile::kernel("layer norm, backward");
         let (of_sum, of_input, of_affine) = with_values(gradient, |gradient| {
             with_values(affine, |affine| Ok(self.backward(affine, gradient)))
         })?;

@@ -16,6 +16,7 @@
 //! | [`margin_softmax`] | cross-entropy over normalised classes with a margin, `[B, D]`, `[C, D]` → `[B]` |
 //! | [`adamw`] | AdamW update in place |
 //! | [`gradients`] | a backward pass that keeps gradients of parameters from candle's sums |
+//! | [`tape`] | layers of a transformer end to end, as one op of candle |
 //! | [`profile`] | where the time of a step goes |
 //! | [`memory`] | pages of freed tensors are kept for the next ones |
 //! | [`simd`] | run-time dispatch: AVX-512, AVX2 + FMA, portable |
@@ -43,6 +44,7 @@ pub mod profile;
 mod segments;
 pub mod simd;
 mod small_products;
+pub mod tape;
 mod tensors;
 
 pub use segments::Segments;

@@ -91,10 +91,72 @@ pub fn linear_at(
         );
     }
     let tracked = input.track_op() || weight.track_op() || bias.track_op();
-    let keeps = tracked && activation != Activation::Identity;
-    let shape = ProductShape { rows, inner, columns };
-    let op = Linear { level, shape, activation, precision, keeps, before: Mutex::new(Vec::new()) };
+    let layer = Layer { level, activation, precision };
+    let op = Linear { layer, shape: ProductShape { rows, inner, columns }, tracked, before: Mutex::default() };
     input.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
+}
+
+/// Linear layers side by side and what follows them, on plain numbers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layer {
+    pub(crate) level: Level,
+    pub(crate) activation: Activation,
+    pub(crate) precision: Precision,
+}
+
+impl Layer {
+    fn products(self) -> Products {
+        Products { level: self.level, precision: self.precision, threads: Threads::All }
+    }
+
+    /// `[T, K]` through weights `[Nᵢ, K]` with all of their biases in a row: `[T, Σ Nᵢ]`, and if `keeps` what went into
+    /// the activation (nothing where there is none).
+    pub(crate) fn forward(
+        self,
+        input: View,
+        weights: &[View],
+        bias: &[f32],
+        keeps: bool,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let mut output = vec![0.0; input.rows * bias.len()];
+        let transposed: Vec<View> = weights.iter().map(|weight| weight.transposed()).collect();
+        let time = profile::product("linear, product", input.rows, input.columns, bias.len());
+        self.products().multiply_stack(input, &transposed, &mut output, Output::AddRow(bias));
+        drop(time);
+        if self.activation == Activation::Identity {
+            return (output, Vec::new());
+        }
+        let _time = profile::kernel("activation, forward");
+        let before = if keeps { output.clone() } else { Vec::new() };
+        output.par_chunks_mut(CHUNK).for_each(|chunk| activate(self.level, self.activation, chunk));
+        (output, before)
+    }
+
+    /// The gradient by what went into the activation, in the place of that.
+    pub(crate) fn through_activation(self, gradient: &[f32], before: &mut [f32]) {
+        let _time = profile::kernel("activation, backward");
+        before
+            .par_chunks_mut(CHUNK)
+            .zip(gradient.par_chunks(CHUNK))
+            .for_each(|(before, gradient)| differentiate(self.level, self.activation, gradient, before));
+    }
+
+    /// The gradient of the input, `[T, K]`, from that of one layer's product, `[T, N]`.
+    pub(crate) fn of_input(self, gradient: View, weight: View, result: &mut [f32], mode: Output) {
+        let _time = profile::product("linear, product", gradient.rows, gradient.columns, weight.columns);
+        self.products().multiply(gradient, weight, result, mode);
+    }
+
+    /// The gradient of one layer's weight, `[N, K]`, from that of its product, `[T, N]`.
+    pub(crate) fn of_weight(self, gradient: View, input: View, result: &mut [f32], mode: Output) {
+        let _time = profile::product("linear, product", gradient.columns, gradient.rows, input.columns);
+        self.products().multiply(gradient.transposed(), input, result, mode);
+    }
+
+    /// The gradient of one layer's bias, `[N]`, added to `result`.
+    pub(crate) fn of_bias(self, gradient: View, result: &mut [f32]) {
+        add_column_sums(self.level, gradient, result);
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -105,12 +167,10 @@ struct ProductShape {
 }
 
 struct Linear {
-    level: Level,
+    layer: Layer,
     shape: ProductShape,
-    activation: Activation,
-    precision: Precision,
-    /// Whether there will be a backward pass that needs `before`.
-    keeps: bool,
+    /// Whether there will be a backward pass.
+    tracked: bool,
     /// What went into the activation, `[T, N]`.
     before: Mutex<Vec<f32>>,
 }
@@ -133,15 +193,8 @@ impl CustomOp3 for Linear {
         let input = View::new(values(self.name(), input, input_layout)?, rows, inner);
         let weight = View::new(values(self.name(), weight, weight_layout)?, columns, inner);
         let bias = values(self.name(), bias, bias_layout)?;
-        let mut output = vec![0.0; rows * columns];
-        self.multiply(input, weight.transposed(), &mut output, Output::AddRow(bias));
-        if self.keeps {
-            lock(&self.before).clone_from(&output);
-        }
-        if self.activation != Activation::Identity {
-            let _time = profile::kernel("activation, forward");
-            output.par_chunks_mut(CHUNK).for_each(|chunk| activate(self.level, self.activation, chunk));
-        }
+        let (output, before) = self.layer.forward(input, &[weight], bias, self.tracked);
+        *lock(&self.before) = before;
         Ok((CpuStorage::F32(output), Shape::from((rows, columns))))
     }
 
@@ -153,16 +206,11 @@ impl CustomOp3 for Linear {
         _output: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        with_values(gradient, |gradient| match self.activation {
+        with_values(gradient, |gradient| match self.layer.activation {
             Activation::Identity => self.gradients(input, weight, bias, gradient),
-            activation => {
-                let time = profile::kernel("activation, backward");
+            _ => {
                 let mut through = lock(&self.before).clone();
-                through
-                    .par_chunks_mut(CHUNK)
-                    .zip(gradient.par_chunks(CHUNK))
-                    .for_each(|(before, gradient)| differentiate(self.level, activation, gradient, before));
-                drop(time);
+                self.layer.through_activation(gradient, &mut through);
                 self.gradients(input, weight, bias, &through)
             }
         })
@@ -170,12 +218,6 @@ impl CustomOp3 for Linear {
 }
 
 impl Linear {
-    fn multiply(&self, left: View, right: View, output: &mut [f32], mode: Output) {
-        let _time = profile::product("linear, product", left.rows, left.columns, right.columns);
-        let products = Products { level: self.level, precision: self.precision, threads: Threads::All };
-        products.multiply(left, right, output, mode);
-    }
-
     /// The gradients of input, weight and bias from that of the product, `[T, N]`; only of what is trained.
     fn gradients(
         &self,
@@ -185,40 +227,37 @@ impl Linear {
         gradient: &[f32],
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let ProductShape { rows, inner, columns } = self.shape;
-        let product = View::new(gradient, rows, columns);
+        let gradient = View::new(gradient, rows, columns);
         let of_input = input.track_op().then(|| {
             with_values(weight, |weight| {
                 let mut result = vec![0.0; rows * inner];
                 let weight = View::new(weight, columns, inner);
-                self.multiply(product, weight, &mut result, Output::Overwrite);
+                self.layer.of_input(gradient, weight, &mut result, Output::Overwrite);
                 to_tensor(result, input)
             })
         });
         let of_weight = with_values(input, |input| {
             let input = View::new(input, rows, inner);
-            gradients::of_input(weight, |result, mode| {
-                self.multiply(product.transposed(), input, result, mode);
-            })
+            gradients::of_input(weight, |result, mode| self.layer.of_weight(gradient, input, result, mode))
         })?;
-        let of_bias = gradients::of_input(bias, |result, _| {
-            add_column_sums(self.level, gradient, columns, result);
-        })?;
+        let of_bias = gradients::of_input(bias, |result, _| self.layer.of_bias(gradient, result))?;
         Ok((of_input.transpose()?, of_weight, of_bias))
     }
 }
 
-/// Adds the rows of a row-major matrix to `sums`, in their order.
-fn add_column_sums(level: Level, matrix: &[f32], columns: usize, sums: &mut [f32]) {
+/// Adds the rows of a matrix to `sums`, in their order.
+fn add_column_sums(level: Level, matrix: View, sums: &mut [f32]) {
     let _time = profile::kernel("bias gradient");
     sums.par_chunks_mut(COLUMNS).enumerate().for_each(|(task, sums)| {
-        add_columns(level, matrix, columns, task * COLUMNS, sums);
+        add_columns(level, matrix, task * COLUMNS, sums);
     });
 }
 
 dispatch! {
-    fn add_columns(matrix: &[f32], columns: usize, first: usize, sums: &mut [f32]) {
-        for row in matrix.chunks_exact(columns) {
-            for (sum, value) in sums.iter_mut().zip(&row[first..]) {
+    fn add_columns(matrix: View, first: usize, sums: &mut [f32]) {
+        for row in 0..matrix.rows {
+            let values = &matrix.values[row * matrix.row_stride + first..][..sums.len()];
+            for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += value;
             }
         }

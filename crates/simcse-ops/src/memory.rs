@@ -1,4 +1,4 @@
-//! Memory of tensors that is kept between steps.
+//! How a program of this workspace uses memory and threads.
 
 use std::ffi::c_long;
 
@@ -9,13 +9,24 @@ const PURGE_DELAY: mi_option_t = 15;
 /// Of that option: freed pages are never given back.
 const NEVER: c_long = -1;
 
-/// Makes mimalloc keep the pages of freed tensors for the next ones.
+/// The variable by which candle is told the size of its own thread pool.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// To be called first thing in `main`, before there is another thread.
 ///
-/// A step frees some hundred megabytes that the next step wants again; given back in between, the kernel has to
-/// clear them anew (a fifth of the time of a step of BERT). Call it first thing in a program whose global
-/// allocator is mimalloc; with another allocator it does nothing.
-pub fn keep_pages() {
+/// Makes mimalloc keep the pages of freed tensors for the next ones: a step frees some hundred megabytes that the next
+/// step wants again; given back in between, the kernel has to clear them anew (a fifth of the time of a step of BERT).
+/// With another global allocator this does nothing.
+///
+/// Leaves the machine to one thread pool, that of the kernels here: candle has a second one for its element-wise
+/// passes, whose threads spin for a while after each and take a core from the kernel that comes next (8 % of a step).
+/// Where the user has set `CANDLE_NUM_THREADS`, it stays as it is.
+pub fn prepare_process() {
     // SAFETY: `mi_option_set` writes one entry of a static table that mimalloc reads atomically; the option is
     // one of that table in both versions of the library that the bindings can build.
     unsafe { mi_option_set(PURGE_DELAY, NEVER) };
+    if std::env::var_os(CANDLE_THREADS).is_none() {
+        // SAFETY: the caller has no other thread yet that could read the environment.
+        unsafe { std::env::set_var(CANDLE_THREADS, "1") };
+    }
 }

@@ -41,6 +41,16 @@ impl Segments {
         self.offsets[self.len()] as usize
     }
 
+    /// Whether a sentence has no tokens.
+    pub fn any_empty(&self) -> bool {
+        self.offsets.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    /// One token for each of `sentences` sentences.
+    pub fn of_single_tokens(sentences: usize) -> Self {
+        Self { offsets: (0..=sentences as u32).collect() }
+    }
+
     /// The tokens of one sentence.
     pub fn range(&self, sentence: usize) -> Range<usize> {
         self.offsets[sentence] as usize..self.offsets[sentence + 1] as usize

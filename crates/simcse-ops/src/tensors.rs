@@ -23,6 +23,22 @@ pub(crate) fn with_values<R>(tensor: &Tensor, use_values: impl FnOnce(&[f32]) ->
     }
 }
 
+/// As [`with_values`] for several tensors, which must be contiguous.
+pub(crate) fn with_all_values<R>(
+    tensors: &[&Tensor],
+    use_values: impl FnOnce(&[&[f32]]) -> Result<R>,
+) -> Result<R> {
+    let held: Vec<_> = tensors.iter().map(|tensor| tensor.storage_and_layout()).collect();
+    let slices: Result<Vec<&[f32]>> = held
+        .iter()
+        .map(|(storage, layout)| match &**storage {
+            Storage::Cpu(cpu) => values("kernel", cpu, layout),
+            _ => bail!("this kernel has a CPU form only"),
+        })
+        .collect();
+    use_values(&slices?)
+}
+
 /// The values as a tensor of the shape and device of `like`.
 pub(crate) fn to_tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), like.device())

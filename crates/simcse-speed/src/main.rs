@@ -38,7 +38,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    simcse_ops::memory::keep_pages();
+    simcse_ops::memory::prepare_process();
     let result = match Cli::parse().command {
         Command::Transformer(command) => command.run(),
         Command::TextCnn(command) => command.run(),

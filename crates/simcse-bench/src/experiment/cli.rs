@@ -105,7 +105,7 @@ impl ExperimentCli {
 
     /// Runs, and turns an error into one line on standard error and an exit code that is not 0.
     pub fn main() -> ExitCode {
-        simcse_ops::memory::keep_pages();
+        simcse_ops::memory::prepare_process();
         match Self::parse().run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {

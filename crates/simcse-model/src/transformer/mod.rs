@@ -27,6 +27,7 @@ use candle_core::{Result as CandleResult, Tensor};
 use simcse_data::TokenBatch;
 use simcse_ops::Segments;
 use simcse_ops::linear::Precision;
+use simcse_ops::pooling::Reduction;
 use simcse_random::Stream;
 
 pub use config::{Architecture, HiddenActivation, TransformerConfig};
@@ -183,12 +184,7 @@ impl Transformer {
     ///
     /// Fails as [`SentenceEncoder::forward`].
     pub fn token_states(&self, batch: &TokenBatch, mode: Mode) -> CandleResult<Vec<Tensor>> {
-        let mut all = Vec::with_capacity(self.config.num_hidden_layers + 1);
-        self.parts(mode).network.run(&self.config, &self.pass(batch, mode)?, |_, states| {
-            all.push(states.clone());
-            Ok(())
-        })?;
-        Ok(all)
+        self.parts(mode).network.run(&self.config, &self.pass(batch, mode)?, |_| true, false)
     }
 
     fn parts(&self, mode: Mode) -> &Parts {
@@ -216,14 +212,15 @@ impl SentenceEncoder for Transformer {
     fn forward(&self, batch: &TokenBatch, mode: Mode) -> CandleResult<Tensor> {
         let (parts, pass) = (self.parts(mode), self.pass(batch, mode)?);
         let (pooling, layers) = (self.options.pooling, self.config.num_hidden_layers);
-        let mut reduced = Vec::new();
-        parts.network.run(&self.config, &pass, |layer, states| {
-            if pooling.uses(layer, layers) {
-                reduced.push(parts.head.reduce(states, &pass)?);
-            }
-            Ok(())
-        })?;
-        parts.head.apply(&reduced, mode.has_training_head())
+        let first_only = pooling.reduction() == Reduction::First && !pass.segments.any_empty();
+        let states =
+            parts.network.run(&self.config, &pass, |layer| pooling.uses(layer, layers), first_only)?;
+        if first_only {
+            return parts.head.apply(&states, mode.has_training_head());
+        }
+        let reduced: CandleResult<Vec<Tensor>> =
+            states.iter().map(|states| parts.head.reduce(states, &pass)).collect();
+        parts.head.apply(&reduced?, mode.has_training_head())
     }
 
     fn parameters(&self) -> &ParameterSet {
@@ -249,13 +246,8 @@ impl TokenEncoder for Transformer {
             candle_core::bail!("this encoder has no head of masked language modelling; fix: ask for one")
         };
         let (pass, layers) = (self.pass(tokens, mode)?, self.config.num_hidden_layers);
-        let mut logits = None;
-        parts.network.run(&self.config, &pass, |layer, states| {
-            if layer == layers {
-                logits = Some(head.logits(states, positions, &parts.network.words, pass.precision)?);
-            }
-            Ok(())
-        })?;
-        logits.ok_or_else(|| candle_core::Error::Msg("a transformer has one layer or more".to_owned()))
+        let states = parts.network.run(&self.config, &pass, |layer| layer == layers, false)?;
+        let [states] = &states[..] else { candle_core::bail!("a transformer has a last layer") };
+        head.logits(states, positions, &parts.network.words, pass.precision)
     }
 }

@@ -3,10 +3,10 @@
 use candle_core::{Result, Tensor, bail};
 use simcse_data::TokenBatch;
 use simcse_ops::Segments;
-use simcse_ops::attention::attention;
 use simcse_ops::embedding::embedding;
 use simcse_ops::layer_norm::{LayerNormSites, LayerNormWeights, layer_norm};
 use simcse_ops::linear::{Activation, Precision, linear};
+use simcse_ops::tape::{NormSites, States, Tape};
 
 use super::config::TransformerConfig;
 use super::dropout::DropoutRates;
@@ -79,8 +79,11 @@ impl Norm {
     }
 
     pub(super) fn apply(&self, input: &Tensor, sites: LayerNormSites<'_>) -> Result<Tensor> {
-        let weights = LayerNormWeights { weight: &self.weight, bias: &self.bias, epsilon: self.epsilon };
-        layer_norm(input, weights, sites)
+        layer_norm(input, self.weights(), sites)
+    }
+
+    fn weights(&self) -> LayerNormWeights<'_> {
+        LayerNormWeights { weight: &self.weight, bias: &self.bias, epsilon: self.epsilon }
     }
 }
 
@@ -115,13 +118,6 @@ impl Layer {
             output_norm: Norm::build(&names.output_norm, size, epsilon, parameters)?,
         })
     }
-
-    /// Queries, keys and values `[T, 3H]` as one product.
-    fn project(&self, states: &Tensor, precision: Precision) -> Result<Tensor> {
-        let weight = Tensor::cat(&[&self.query.weight, &self.key.weight, &self.value.weight], 0)?;
-        let bias = Tensor::cat(&[&self.query.bias, &self.key.bias, &self.value.bias], 0)?;
-        linear(states, &weight, &bias, Activation::Identity, precision)
-    }
 }
 
 /// One batch on its way through the network.
@@ -134,34 +130,48 @@ pub(super) struct Pass<'a> {
 }
 
 impl Layer {
-    /// `[T, H]` → `[T, H]`. `number` names the sites: ALBERT's one layer has masks of its own at every depth.
+    /// `[T, H]` → `[T, H]`, or → `[S, H]` of the first tokens alone. `number` names the sites: ALBERT's one layer has
+    /// masks of its own at every depth.
     fn forward(
         &self,
-        states: &Tensor,
+        tape: &mut Tape,
+        states: &States,
         number: usize,
         config: &TransformerConfig,
         pass: &Pass<'_>,
-    ) -> Result<Tensor> {
-        let Pass { batch, segments, mode, rates, .. } = pass;
-        let precision = pass.precision;
+        first_only: bool,
+    ) -> Result<States> {
+        let Pass { batch, mode, rates, precision, .. } = pass;
         let masks = |place: &str, rate| mode.masks(&format!("layer.{number}.{place}"), rate, batch);
         let probabilities = masks("attention_probabilities", rates.attention_probabilities)?;
         let heads = config.num_attention_heads;
-        let mixed = attention(&self.project(states, precision)?, heads, segments, probabilities.as_ref())?;
-        let mixed = self.attention_output.apply(&mixed, Activation::Identity, precision)?;
-        let input_masks = masks("attention_output", rates.attention_output)?;
-        let sites = LayerNormSites {
-            segments,
-            residual: Some(states),
-            input_masks: input_masks.as_ref(),
-            output_masks: None,
+        let linear = |tape: &mut Tape, input: &States, layers: &[&Linear], activation| {
+            let layers: Vec<_> = layers.iter().map(|layer| (&layer.weight, &layer.bias)).collect();
+            tape.linear(input, &layers, activation, *precision)
         };
-        let states = self.attention_norm.apply(&mixed, sites)?;
-        let inner = self.intermediate.apply(&states, config.hidden_act.into(), precision)?;
-        let output = self.output.apply(&inner, Activation::Identity, precision)?;
+        let identity = Activation::Identity;
+        let (projected, residual) = if first_only {
+            let first = tape.first_rows(states, &pass.segments)?;
+            let queries = linear(tape, &first, &[&self.query], identity)?;
+            let others = linear(tape, states, &[&self.key, &self.value], identity)?;
+            (tape.beside_first_queries(&queries, &others, &pass.segments)?, first)
+        } else {
+            (linear(tape, states, &[&self.query, &self.key, &self.value], identity)?, states.clone())
+        };
+        let mixed = tape.attention(&projected, heads, &pass.segments, probabilities.as_ref(), first_only)?;
+        // From here on each token is by itself; a first token has the masks that it has among the others.
+        let segments =
+            if first_only { Segments::of_single_tokens(pass.segments.len()) } else { pass.segments.clone() };
+        let mixed = linear(tape, &mixed, &[&self.attention_output], identity)?;
+        let input_masks = masks("attention_output", rates.attention_output)?;
+        let sites =
+            NormSites { segments: &segments, residual: &residual, input_masks: input_masks.as_ref() };
+        let states = tape.layer_norm(&mixed, self.attention_norm.weights(), sites)?;
+        let inner = linear(tape, &states, &[&self.intermediate], config.hidden_act.into())?;
+        let output = linear(tape, &inner, &[&self.output], identity)?;
         let input_masks = masks("feed_forward_output", rates.feed_forward_output)?;
-        let sites = LayerNormSites { residual: Some(&states), input_masks: input_masks.as_ref(), ..sites };
-        self.output_norm.apply(&output, sites)
+        let sites = NormSites { residual: &states, input_masks: input_masks.as_ref(), ..sites };
+        tape.layer_norm(&output, self.output_norm.weights(), sites)
     }
 }
 
@@ -205,20 +215,30 @@ impl Network {
         Ok(Self { words, positions, types, norm, mapping, layers })
     }
 
-    /// Runs a batch through the network and shows each layer's states `[T, H]`, embedding layer (0) first.
+    /// Runs a batch through the network. Gives the states `[T, H]` of each layer for which `wants(layer)`, embedding
+    /// layer (0) first; or, with `first_only`, those of the last layer's first tokens `[S, H]` alone, without the work
+    /// that only other tokens need.
     pub(super) fn run(
         &self,
         config: &TransformerConfig,
         pass: &Pass<'_>,
-        mut visit: impl FnMut(usize, &Tensor) -> Result<()>,
-    ) -> Result<()> {
-        let mut states = self.embed(config, pass)?;
-        visit(0, &states)?;
-        for (number, layer) in self.layers.iter().enumerate() {
-            states = layer.forward(&states, number, config, pass)?;
-            visit(number + 1, &states)?;
+        wants: impl Fn(usize) -> bool,
+        first_only: bool,
+    ) -> Result<Vec<Tensor>> {
+        let (mut tape, mut states) = Tape::begin(&self.embed(config, pass)?)?;
+        let last = self.layers.len();
+        let mut wanted = Vec::new();
+        if wants(0) {
+            wanted.push(states.clone());
         }
-        Ok(())
+        for (number, layer) in self.layers.iter().enumerate() {
+            let first_only = first_only && number + 1 == last;
+            states = layer.forward(&mut tape, &states, number, config, pass, first_only)?;
+            if wants(number + 1) {
+                wanted.push(states.clone());
+            }
+        }
+        tape.finish(&wanted)
     }
 
     /// `[T, H]`: word + position + type 0, norm, dropout, and ALBERT's mapping.
