@@ -177,12 +177,8 @@ impl SentenceEncoder for TextCnn {
         let segments = Segments::new(batch.offsets())?;
         let masks = mode.masks("embedding", self.config.embedding_dropout, batch)?;
         let tokens = embedding(&self.table, batch.ids(), &segments, masks.as_ref())?; // [T, E]
-        let maxima = self
-            .filters
-            .iter()
-            .map(|(weight, bias)| conv_relu_max(&tokens, weight, bias, &segments)) // [S, M]
-            .collect::<CandleResult<Vec<_>>>()?;
-        let mut features = Tensor::cat(&maxima, 1)?; // [S, W · M]
+        let filters: Vec<_> = self.filters.iter().map(|(weight, bias)| (weight, bias)).collect();
+        let mut features = conv_relu_max(&tokens, &filters, &segments)?; // [S, W · M]
         if let Some(masks) = mode.masks("output", self.config.output_dropout, batch)? {
             features = dropout(&features, &masks)?;
         }

@@ -38,7 +38,7 @@ fn sentences() -> Segments {
 fn time(bencher: Bencher, count: usize, backward: bool, forward: impl Fn() -> Tensor) {
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
         let output = forward();
-        backward.then(|| output.sum_all().unwrap().backward().unwrap())
+        backward.then(|| simcse_ops::gradients::backward(&output.sum_all().unwrap()).unwrap())
     });
 }
 
@@ -101,7 +101,7 @@ fn embedding_of_40000_rows<const BACKWARD: bool>(bencher: Bencher) {
 fn convolution_relu_max<const BACKWARD: bool>(bencher: Bencher, width: usize) {
     let (tokens, segments) = (values(&[TOKENS, 300]), sentences());
     let (weight, bias) = (values(&[width * 300, 256]), values(&[256]));
-    time(bencher, TOKENS, BACKWARD, || conv_relu_max(&tokens, &weight, &bias, &segments).unwrap());
+    time(bencher, TOKENS, BACKWARD, || conv_relu_max(&tokens, &[(&weight, &bias)], &segments).unwrap());
 }
 
 #[divan::bench]

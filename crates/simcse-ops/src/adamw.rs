@@ -98,12 +98,19 @@ pub fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     })
 }
 
+/// Sums that are added up side by side.
+const LANES: usize = 32;
+
 dispatch! {
     fn chunk_sum_of_squares(values: &[f32], sum: &mut f64) {
-        // Eight sums side by side: one chain of additions would wait for each to finish.
-        let mut lanes = [0.0_f64; 8];
-        for eight in values.chunks(8) {
-            for (lane, value) in lanes.iter_mut().zip(eight) {
+        // Sums side by side: one chain of additions would wait for each to finish.
+        let mut lanes = [0.0_f64; LANES];
+        let pieces = values.chunks_exact(LANES);
+        for (lane, value) in lanes.iter_mut().zip(pieces.remainder()) {
+            *lane += f64::from(*value) * f64::from(*value);
+        }
+        for piece in pieces {
+            for (lane, value) in lanes.iter_mut().zip(piece) {
                 *lane += f64::from(*value) * f64::from(*value);
             }
         }

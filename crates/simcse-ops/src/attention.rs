@@ -3,7 +3,6 @@
 //! Each sentence attends to itself alone: no padding, no mask of positions. Nothing of size tokens × tokens leaves
 //! the cache of one sentence and head; the backward pass computes the probabilities again.
 
-
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -13,7 +12,7 @@ use crate::math::{dot, exp, sum};
 use crate::profile;
 use crate::simd::{Level, dispatch};
 use crate::small_products::{Left, multiply_small, padded};
-use crate::tensors::{split_mut, to_tensor, values, with_values};
+use crate::tensors::{split_mut, to_tensor, values, with_values, zeros};
 
 /// Tokens of one parallel task.
 const TOKENS: usize = 64;
@@ -175,7 +174,7 @@ impl Attention {
             Queries::All => self.segments.tokens(),
             Queries::First => self.segments.len(),
         };
-        let mut output = vec![0.0; rows * hidden_size];
+        let mut output = zeros(rows * hidden_size);
         self.for_each_sentence(self.queries, hidden_size, &mut output, |sentence, scratch, output| {
             let projected = self.rows(sentence, 3 * hidden_size, projected);
             for head in 0..self.heads {
@@ -189,7 +188,7 @@ impl Attention {
     pub(crate) fn backward(&self, projected: &[f32], gradient: &[f32]) -> Vec<f32> {
         let _time = profile::kernel("attention, backward");
         let hidden_size = self.hidden_size();
-        let mut result = vec![0.0; projected.len()];
+        let mut result = zeros(projected.len());
         self.for_each_sentence(Queries::All, 3 * hidden_size, &mut result, |sentence, scratch, result| {
             let projected = self.rows(sentence, 3 * hidden_size, projected);
             let gradient = self.query_rows(sentence, hidden_size, gradient);

@@ -11,6 +11,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, bail};
 
 use crate::products::Output;
+use crate::tensors::zeros;
 
 thread_local! {
     /// What the kernels of a backward pass of this thread have written so far; `None` outside of one.
@@ -62,10 +63,7 @@ impl Drop for Collection {
 
 /// The gradient of a parameter that is an input of its op: collected, or returned for candle to add up. `write` gets
 /// zeros of the parameter's size to overwrite, or an earlier gradient to add to.
-pub(crate) fn of_input(
-    parameter: &Tensor,
-    write: impl FnOnce(&mut [f32], Output),
-) -> Result<Option<Tensor>> {
+pub(crate) fn of_input(parameter: &Tensor, write: impl FnOnce(&mut [f32], Output)) -> Result<Option<Tensor>> {
     if !parameter.track_op() {
         return Ok(None);
     }
@@ -73,7 +71,7 @@ pub(crate) fn of_input(
         collect(parameter, write);
         return Ok(None);
     }
-    let mut values = vec![0.0; parameter.elem_count()];
+    let mut values = zeros(parameter.elem_count());
     write(&mut values, Output::Overwrite);
     Ok(Some(Tensor::from_vec(values, parameter.shape(), parameter.device())?))
 }
@@ -85,7 +83,9 @@ pub(crate) fn of_parameter(parameter: &Tensor, write: impl FnOnce(&mut [f32], Ou
         return Ok(());
     }
     if !parameter.is_variable() || !collects() {
-        bail!("this gradient would be lost; fix: go backward by simcse_ops::gradients::backward, from variables");
+        bail!(
+            "this gradient would be lost; fix: go backward by simcse_ops::gradients::backward, from variables"
+        );
     }
     collect(parameter, write);
     Ok(())
@@ -101,7 +101,7 @@ fn collect(parameter: &Tensor, write: impl FnOnce(&mut [f32], Output)) {
         if let Some(place) = places.get(&parameter.id()) {
             return write(&mut gradients[*place].1, Output::Add);
         }
-        let mut values = vec![0.0; parameter.elem_count()];
+        let mut values = zeros(parameter.elem_count());
         write(&mut values, Output::Overwrite);
         places.insert(parameter.id(), gradients.len());
         gradients.push((parameter.clone(), values));

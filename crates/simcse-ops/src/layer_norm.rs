@@ -179,7 +179,11 @@ impl LayerNorm {
 
     /// Gradients of the sum that was normalised, `[T, H]`, of the input before its dropout (if that differs),
     /// and of weight and bias, `[2, H]`.
-    pub(crate) fn backward(&self, affine: &[f32], gradient: &[f32]) -> (Vec<f32>, Option<Vec<f32>>, Vec<f32>) {
+    pub(crate) fn backward(
+        &self,
+        affine: &[f32],
+        gradient: &[f32],
+    ) -> (Vec<f32>, Option<Vec<f32>>, Vec<f32>) {
         let _time = profile::kernel("layer norm, backward");
         let blocks = self.blocks();
         let saved = lock(&self.saved);

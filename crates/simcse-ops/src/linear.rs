@@ -6,12 +6,12 @@ use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::math::{normal_distribution, tanh};
 use crate::gradients;
+use crate::math::{normal_distribution, tanh};
 use crate::products::{Output, Products, Threads, View};
 use crate::profile;
 use crate::simd::{Level, dispatch};
-use crate::tensors::{lock, to_tensor, values, with_values};
+use crate::tensors::{lock, to_tensor, values, with_values, zeros};
 
 /// Elements of one parallel task of the element-wise passes.
 const CHUNK: usize = 1 << 14;
@@ -92,7 +92,8 @@ pub fn linear_at(
     }
     let tracked = input.track_op() || weight.track_op() || bias.track_op();
     let layer = Layer { level, activation, precision };
-    let op = Linear { layer, shape: ProductShape { rows, inner, columns }, tracked, before: Mutex::default() };
+    let op =
+        Linear { layer, shape: ProductShape { rows, inner, columns }, tracked, before: Mutex::default() };
     input.contiguous()?.apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
@@ -118,7 +119,7 @@ impl Layer {
         bias: &[f32],
         keeps: bool,
     ) -> (Vec<f32>, Vec<f32>) {
-        let mut output = vec![0.0; input.rows * bias.len()];
+        let mut output = zeros(input.rows * bias.len());
         let transposed: Vec<View> = weights.iter().map(|weight| weight.transposed()).collect();
         let time = profile::product("linear, product", input.rows, input.columns, bias.len());
         self.products().multiply_stack(input, &transposed, &mut output, Output::AddRow(bias));
@@ -230,7 +231,7 @@ impl Linear {
         let gradient = View::new(gradient, rows, columns);
         let of_input = input.track_op().then(|| {
             with_values(weight, |weight| {
-                let mut result = vec![0.0; rows * inner];
+                let mut result = zeros(rows * inner);
                 let weight = View::new(weight, columns, inner);
                 self.layer.of_input(gradient, weight, &mut result, Output::Overwrite);
                 to_tensor(result, input)

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
+use rayon::iter::ParallelIterator as _;
 
 /// The values of a contiguous float32 storage.
 pub(crate) fn values<'a>(name: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -42,6 +43,11 @@ pub(crate) fn with_all_values<R>(
 /// The values as a tensor of the shape and device of `like`.
 pub(crate) fn to_tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, like.shape(), like.device())
+}
+
+/// So many zeros, written by all threads: a table of words has tens of megabytes.
+pub(crate) fn zeros(count: usize) -> Vec<f32> {
+    if count < 1 << 18 { vec![0.0; count] } else { rayon::iter::repeat_n(0.0, count).collect() }
 }
 
 /// Cuts a slice into consecutive parts of the given sizes.

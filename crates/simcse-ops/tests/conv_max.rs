@@ -5,6 +5,7 @@
 use candle_core::{Device, Tensor, Var};
 use simcse_ops::Segments;
 use simcse_ops::conv_max::conv_relu_max_at;
+use simcse_ops::gradients::backward;
 use simcse_ops::simd::Level;
 use simcse_random::uniform_bits;
 
@@ -84,10 +85,10 @@ fn fused(problem: &Problem, level: Level) -> [Vec<f32>; 4] {
     let weight = tensor(&problem.weight, &[problem.width, problem.maps, problem.size]);
     let bias = tensor(&problem.bias, &[problem.maps]);
     let segments = Segments::new(&problem.offsets).unwrap();
-    let output = conv_relu_max_at(level, &tokens, &weight, &bias, &segments).unwrap();
+    let output = conv_relu_max_at(level, &tokens, &[(&weight, &bias)], &segments).unwrap();
     let coefficients: Vec<f32> = (0..output.elem_count()).map(|i| coefficient(i) as f32).collect();
     let coefficients = Tensor::from_vec(coefficients, output.shape(), &Device::Cpu).unwrap();
-    let gradients = (&output * coefficients).unwrap().sum_all().unwrap().backward().unwrap();
+    let gradients = backward(&(&output * coefficients).unwrap().sum_all().unwrap()).unwrap();
     let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     [
         flat(&output),
@@ -95,6 +96,44 @@ fn fused(problem: &Problem, level: Level) -> [Vec<f32>; 4] {
         flat(gradients.get(&weight).unwrap()),
         flat(gradients.get(&bias).unwrap()),
     ]
+}
+
+/// Filters of several widths are those of each width side by side, and the tokens have the sum of their gradients.
+#[test]
+fn several_widths_stand_side_by_side() {
+    let offsets = [0, 3, 4, 4, 9];
+    let segments = Segments::new(&offsets).unwrap();
+    let numbers = |count: usize, seed: f64| -> Vec<f64> {
+        (0..count).map(|i| ((i as f64 + seed) * 1.7).sin()).collect()
+    };
+    let tokens = tensor(&numbers(9 * 5, 0.0), &[9, 5]);
+    let filters = [(2, 3), (4, 6)].map(|(width, maps)| {
+        (
+            tensor(&numbers(width * maps * 5, width as f64), &[width, maps, 5]),
+            tensor(&numbers(maps, 9.0), &[maps]),
+        )
+    });
+    let run = |filters: &[(Var, Var)]| {
+        let borrowed: Vec<(&Tensor, &Tensor)> =
+            filters.iter().map(|(weight, bias)| (weight.as_tensor(), bias.as_tensor())).collect();
+        let output = conv_relu_max_at(Level::current(), &tokens, &borrowed, &segments).unwrap();
+        let gradients = backward(&output.sqr().unwrap().sum_all().unwrap()).unwrap();
+        let of = |tensor: &Tensor| gradients.get(tensor).unwrap().clone();
+        let of_filters: Vec<[Tensor; 2]> =
+            borrowed.iter().map(|(weight, bias)| [of(weight), of(bias)]).collect();
+        (output, of(&tokens), of_filters)
+    };
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (both, of_tokens, of_filters) = run(&filters);
+    let parts = filters.each_ref().map(|filters| run(std::slice::from_ref(filters)));
+    let outputs: Vec<Tensor> = parts.iter().map(|part| part.0.clone()).collect();
+    assert_eq!(flat(&both), flat(&Tensor::cat(&outputs, 1).unwrap()));
+    let sum = (&parts[0].1 + &parts[1].1).unwrap();
+    let near = flat(&of_tokens).into_iter().zip(flat(&sum)).all(|(a, b)| (a - b).abs() < 1e-5);
+    assert!(near);
+    for (of_both, part) in of_filters.iter().zip(&parts) {
+        assert_eq!(of_both.each_ref().map(flat), part.2[0].each_ref().map(flat));
+    }
 }
 
 fn assert_near(got: &[f32], want: &[f64], tolerance: f64, what: &str) {
@@ -187,6 +226,6 @@ fn shapes_that_do_not_fit_are_named() {
     let segments = Segments::new(&[0, 3]).unwrap();
     let (tokens, weight) = (tensor(&problem.tokens, &[2, 4]), tensor(&problem.weight, &[2, 3, 4]));
     let bias = tensor(&problem.bias, &[3]);
-    let error = conv_relu_max_at(Level::current(), &tokens, &weight, &bias, &segments).unwrap_err();
+    let error = conv_relu_max_at(Level::current(), &tokens, &[(&weight, &bias)], &segments).unwrap_err();
     assert!(error.to_string().contains("segments hold 3 tokens, the input 2"), "{error}");
 }

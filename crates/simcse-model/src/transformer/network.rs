@@ -164,8 +164,7 @@ impl Layer {
             if first_only { Segments::of_single_tokens(pass.segments.len()) } else { pass.segments.clone() };
         let mixed = linear(tape, &mixed, &[&self.attention_output], identity)?;
         let input_masks = masks("attention_output", rates.attention_output)?;
-        let sites =
-            NormSites { segments: &segments, residual: &residual, input_masks: input_masks.as_ref() };
+        let sites = NormSites { segments: &segments, residual: &residual, input_masks: input_masks.as_ref() };
         let states = tape.layer_norm(&mixed, self.attention_norm.weights(), sites)?;
         let inner = linear(tape, &states, &[&self.intermediate], config.hidden_act.into())?;
         let output = linear(tape, &inner, &[&self.output], identity)?;

@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use super::MarginSoftmax;
 use super::directions::{
-    Directions, across, add_powers, add_times, inner_product, inverse_norms, powers, set_times, take_larger, take_nearer,
+    Directions, across, add_powers, add_times, inner_product, inverse_norms, powers, set_times, take_larger,
+    take_nearer,
 };
 use crate::gradients;
 use crate::products::{Output, Prepared, Products, Threads, View};
@@ -70,7 +71,8 @@ impl Seen {
             self.largest[row] = largest;
             self.own_cosine[row] += other.own_cosine[row];
             if other.nearest_cosine[row] > self.nearest_cosine[row] {
-                (self.nearest_cosine[row], self.nearest[row]) = (other.nearest_cosine[row], other.nearest[row]);
+                (self.nearest_cosine[row], self.nearest[row]) =
+                    (other.nearest_cosine[row], other.nearest[row]);
             }
         }
     }
@@ -143,7 +145,8 @@ impl Streamed {
             return block.cosines.clone();
         }
         let mut classes = vec![f32::NEG_INFINITY; block.classes * rows];
-        for (class, cosines) in classes.chunks_exact_mut(rows).zip(block.cosines.chunks_exact(centres * rows)) {
+        for (class, cosines) in classes.chunks_exact_mut(rows).zip(block.cosines.chunks_exact(centres * rows))
+        {
             for centre in cosines.chunks_exact(rows) {
                 take_larger(self.level, centre, class);
             }
@@ -355,7 +358,8 @@ impl Streamed {
         self.differentiate(&mut block, log_sums, gradient);
         let of_rows = of_table.chunks_exact_mut(size).zip(pass.table[start * size..].chunks_exact(size));
         let slopes = block.cosines.chunks_exact_mut(rows).zip(cosines.chunks_exact(rows));
-        for (((slopes, cosines), (of_row, row)), inverse) in slopes.zip(of_rows).zip(&pass.inverses[start..]) {
+        for (((slopes, cosines), (of_row, row)), inverse) in slopes.zip(of_rows).zip(&pass.inverses[start..])
+        {
             let mut along = 0.0;
             inner_product(self.level, slopes, cosines, &mut along);
             let factor = -along * inverse * inverse;

@@ -262,7 +262,10 @@ pub(super) fn transpose(rows: &[&[f32]], in_pairs: bool, width: usize, panel: &m
             }
         }
     }
-    assert!((1..=16).contains(&rows.len()) && rows.iter().all(|row| row.len() == rows[0].len()), "sixteen rows");
+    assert!(
+        (1..=16).contains(&rows.len()) && rows.iter().all(|row| row.len() == rows[0].len()),
+        "sixteen rows"
+    );
     // SAFETY: this module is entered only where `Kernel::of` found the features.
     unsafe { inner(rows, in_pairs, width, panel) }
 }

@@ -5,7 +5,14 @@ use gemm::Parallelism;
 use super::{Output, Threads, View};
 
 /// `output[m, n] = left[m, k] · right[k, n]`, or added to it; rows of the output begin `stride` values apart.
-pub(super) fn multiply(left: View, right: View, output: &mut [f32], stride: usize, mode: Output, threads: Threads) {
+pub(super) fn multiply(
+    left: View,
+    right: View,
+    output: &mut [f32],
+    stride: usize,
+    mode: Output,
+    threads: Threads,
+) {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     if m == 0 || n == 0 {
         return;

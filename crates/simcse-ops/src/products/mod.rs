@@ -82,7 +82,8 @@ impl Products {
             Precision::BFloat16 => {
                 let left_values = rounded(self.level, left.values);
                 let left = View { values: &left_values, ..left };
-                let values: Vec<Vec<f32>> = right.iter().map(|part| rounded(self.level, part.values)).collect();
+                let values: Vec<Vec<f32>> =
+                    right.iter().map(|part| rounded(self.level, part.values)).collect();
                 let parts = right.iter().zip(&values).map(|(part, values)| View { values, ..*part });
                 multiply_by_gemm(left, &parts.collect::<Vec<_>>(), output, n, mode, self.threads);
             }
@@ -113,7 +114,8 @@ impl<'a> Prepared<'a> {
     /// As [`Products::multiply`], inside of a parallel block: on one thread.
     pub(crate) fn multiply(&self, left: View, output: &mut [f32], mode: Output) {
         #[cfg(target_arch = "x86_64")]
-        if let Some((kernel, right)) = self.packed.as_ref().filter(|_| !output.is_empty() && left.columns > 0) {
+        if let Some((kernel, right)) = self.packed.as_ref().filter(|_| !output.is_empty() && left.columns > 0)
+        {
             assert_eq!((left.columns, output.len()), (self.matrix.rows, left.rows * self.matrix.columns));
             return kernel.multiply(left, right, output, mode, Threads::One);
         }
@@ -121,7 +123,14 @@ impl<'a> Prepared<'a> {
     }
 }
 
-fn multiply_by_gemm(left: View, right: &[View], output: &mut [f32], n: usize, mode: Output, threads: Threads) {
+fn multiply_by_gemm(
+    left: View,
+    right: &[View],
+    output: &mut [f32],
+    n: usize,
+    mode: Output,
+    threads: Threads,
+) {
     let mut first = 0;
     for part in right {
         gemm::multiply(left, *part, &mut output[first..], n, mode, threads);

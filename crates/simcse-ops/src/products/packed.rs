@@ -103,51 +103,97 @@ fn right_panels(kernel: Kernel, parts: &[View], threads: Threads) -> (Words, usi
     let steps = kernel.words(parts.first().map_or(0, |part| part.rows));
     let mut all = Words::take(columns.div_ceil(WIDTH) * WIDTH * steps);
     let words = all.as_mut_slice();
-    let fill = |(panel, words): (usize, &mut [u32])| {
-        let (first, end) = (panel * WIDTH, ((panel + 1) * WIDTH).min(columns));
-        if end - first < WIDTH {
-            words.chunks_exact_mut(WIDTH).for_each(|step| step[end - first..].fill(0));
-        }
+    let fill = |(group, words): (usize, &mut [u32])| {
+        let mut panels = Group { kernel, steps, words };
+        let first = group * GROUP * WIDTH;
+        let end = (first + panels.columns()).min(columns);
+        panels.clear_from(end - first);
         let mut part_first = 0;
         for part in parts {
             let part_end = part_first + part.columns;
             let (from, to) = (first.max(part_first), end.min(part_end));
             if from < to {
-                let here = part.middle_columns(from - part_first, to - from);
-                fill_panel(kernel, here, &mut words[from - first..]);
+                panels.fill(part.middle_columns(from - part_first, to - from), from - first);
             }
             part_first = part_end;
         }
     };
     match threads {
         _ if words.is_empty() => {}
-        Threads::One => words.chunks_mut(WIDTH * steps).enumerate().for_each(fill),
-        Threads::All => words.par_chunks_mut(WIDTH * steps).enumerate().for_each(fill),
+        Threads::One => words.chunks_mut(GROUP * WIDTH * steps).enumerate().for_each(fill),
+        Threads::All => words.par_chunks_mut(GROUP * WIDTH * steps).enumerate().for_each(fill),
     }
     (all, steps)
 }
 
-/// Lays a matrix into the first columns of a panel.
-fn fill_panel(kernel: Kernel, matrix: View, panel: &mut [u32]) {
-    let in_pairs = kernel == Kernel::Pairs;
-    if matrix.column_stride == 1 {
-        let row = |step: usize| &matrix.values[step * matrix.row_stride..][..matrix.columns];
-        for step in 0..kernel.words(matrix.rows) {
-            let words = &mut panel[step * WIDTH..][..matrix.columns];
-            match kernel {
-                Kernel::Floats => words.copy_from_slice(bytemuck::cast_slice(row(step))),
-                Kernel::Pairs if 2 * step + 1 < matrix.rows => interleave(row(2 * step), row(2 * step + 1), words),
-                Kernel::Pairs => interleave(row(2 * step), &[], words),
-            }
+/// Panels of one parallel task: a row is read in pieces of their width, and short pieces of far rows are slow.
+const GROUP: usize = 4;
+
+/// Panels side by side.
+struct Group<'a> {
+    kernel: Kernel,
+    steps: usize,
+    words: &'a mut [u32],
+}
+
+impl Group<'_> {
+    fn columns(&self) -> usize {
+        self.words.len() / self.steps
+    }
+
+    /// The words of columns from `column` on, in one step of their panel.
+    fn piece(&mut self, column: usize, step: usize) -> &mut [u32] {
+        let panel = column / WIDTH * self.steps;
+        &mut self.words[(panel + step) * WIDTH..][column % WIDTH..WIDTH]
+    }
+
+    /// Zeroes the columns from `column` on, which are less than a panel.
+    fn clear_from(&mut self, column: usize) {
+        if column < self.columns() {
+            (0..self.steps).for_each(|step| self.piece(column, step).fill(0));
         }
-    } else {
+    }
+
+    /// Lays a matrix into the columns from `first` on.
+    fn fill(&mut self, matrix: View, first: usize) {
+        if matrix.column_stride == 1 {
+            return self.fill_by_rows(matrix, first);
+        }
         assert_eq!(matrix.row_stride, 1, "a matrix whose rows or columns lie close");
         let column = |column: usize| &matrix.values[column * matrix.column_stride..][..matrix.rows];
-        for first in (0..matrix.columns).step_by(16) {
+        let mut next = 0;
+        while next < matrix.columns {
+            // Sixteen columns, or those that are left of the matrix or of a panel.
+            let room = WIDTH - (first + next) % WIDTH;
+            let count = room.min(matrix.columns - next).min(16);
             let mut columns: [&[f32]; 16] = [&[]; 16];
-            let count = (matrix.columns - first).min(16);
-            columns.iter_mut().take(count).enumerate().for_each(|(i, values)| *values = column(first + i));
-            transpose(&columns[..count], in_pairs, WIDTH, &mut panel[first..]);
+            columns.iter_mut().take(count).enumerate().for_each(|(i, values)| *values = column(next + i));
+            let start = (first + next) / WIDTH * self.steps * WIDTH + (first + next) % WIDTH;
+            transpose(&columns[..count], self.kernel == Kernel::Pairs, WIDTH, &mut self.words[start..]);
+            next += count;
+        }
+    }
+
+    fn fill_by_rows(&mut self, matrix: View, first: usize) {
+        let row = |step: usize| &matrix.values[step * matrix.row_stride..][..matrix.columns];
+        for step in 0..self.steps {
+            let kernel = self.kernel;
+            let (low, high) = match kernel {
+                Kernel::Pairs if 2 * step + 1 < matrix.rows => (row(2 * step), row(2 * step + 1)),
+                Kernel::Pairs => (row(2 * step), &[][..]),
+                Kernel::Floats => (row(step), &[][..]),
+            };
+            let mut next = 0;
+            while next < low.len() {
+                let words = self.piece(first + next, step);
+                let count = words.len().min(low.len() - next);
+                let (words, here) = (&mut words[..count], next..next + count);
+                match kernel {
+                    Kernel::Floats => words.copy_from_slice(bytemuck::cast_slice(&low[here])),
+                    Kernel::Pairs => interleave(&low[here.clone()], high.get(here).unwrap_or(&[]), words),
+                }
+                next += count;
+            }
         }
     }
 }

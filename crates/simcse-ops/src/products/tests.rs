@@ -73,8 +73,8 @@ fn products_equal_the_triple_loop() {
                 all.multiply(left, right, &mut on_row, Output::AddRow(&row));
                 for (i, (got, on_row)) in output.iter().zip(on_row).enumerate() {
                     let wanted = element(i / n, i % n);
-                    let errors =
-                        [f64::from(*got) - 2.0 * wanted, f64::from(on_row - row[i % n]) - wanted].map(f64::abs);
+                    let errors = [f64::from(*got) - 2.0 * wanted, f64::from(on_row - row[i % n]) - wanted]
+                        .map(f64::abs);
                     assert!(
                         errors.iter().all(|error| *error < 2e-6 * (k as f64).sqrt() + 1e-7),
                         "{m} {k} {n} {level:?} {precision:?} {i}: {errors:?}"
@@ -121,13 +121,23 @@ fn columns_of_a_matrix_are_a_matrix() {
     for level in Level::available() {
         let products = Products::of_floats(level, Threads::One);
         let (mut part, mut copy) = (vec![0.0; 19 * 12], vec![0.0; 19 * 12]);
-        products.multiply(wide.view(false).middle_columns(20, 9), right.view(false), &mut part, Output::Overwrite);
+        products.multiply(
+            wide.view(false).middle_columns(20, 9),
+            right.view(false),
+            &mut part,
+            Output::Overwrite,
+        );
         products.multiply(View::new(&copied, 19, 9), right.view(false), &mut copy, Output::Overwrite);
         assert_eq!(part, copy, "{level:?}");
         let transposed = wide.view(false).middle_columns(20, 9).transposed();
         let (mut part, mut copy) = (vec![0.0; 9 * 30], vec![0.0; 9 * 30]);
         products.multiply(transposed, wide.view(false), &mut part, Output::Overwrite);
-        products.multiply(View::new(&copied, 19, 9).transposed(), wide.view(false), &mut copy, Output::Overwrite);
+        products.multiply(
+            View::new(&copied, 19, 9).transposed(),
+            wide.view(false),
+            &mut copy,
+            Output::Overwrite,
+        );
         assert_eq!(part, copy, "{level:?}");
     }
 }
@@ -185,7 +195,14 @@ fn a_slice_of_the_wrong_length_is_refused() {
 fn timing_scratch() {
     use std::time::Instant;
     for precision in [Precision::Float32, Precision::BFloat16] {
-        for (t, k, n) in [(1456, 384, 1152), (1456, 384, 384), (1456, 384, 1536), (1456, 1536, 384), (461, 768, 3072), (461, 3072, 768)] {
+        for (t, k, n) in [
+            (1456, 384, 1152),
+            (1456, 384, 384),
+            (1456, 384, 1536),
+            (1456, 1536, 384),
+            (461, 768, 3072),
+            (461, 3072, 768),
+        ] {
             let (x, w, dy) = (numbers(t * k, 1), numbers(n * k, 2), numbers(t * n, 3));
             let p = Products { level: Level::current(), precision, threads: Threads::All };
             let (xv, wv, dv) = (View::new(&x, t, k), View::new(&w, n, k), View::new(&dy, t, n));
@@ -194,7 +211,11 @@ fn timing_scratch() {
             let mut dw = vec![0.0; n * k];
             let mut time = |f: &mut dyn FnMut()| {
                 let mut best = vec![];
-                for _ in 0..40 { let b = Instant::now(); f(); best.push(b.elapsed().as_secs_f64()); }
+                for _ in 0..40 {
+                    let b = Instant::now();
+                    f();
+                    best.push(b.elapsed().as_secs_f64());
+                }
                 best.sort_by(f64::total_cmp);
                 (2 * t * k * n) as f64 / best[1] / 1e9
             };
@@ -202,11 +223,19 @@ fn timing_scratch() {
             let b = time(&mut || p.multiply(dv, wv, &mut dx, Output::Overwrite));
             let c = time(&mut || p.multiply(dv.transposed(), xv, &mut dw, Output::Overwrite));
             let (a2, b2, c2) = if precision == Precision::Float32 {
-              (time(&mut || gemm::multiply(xv, wv.transposed(), &mut y, n, Output::Add, Threads::All)),
-              time(&mut || gemm::multiply(dv, wv, &mut dx, k, Output::Overwrite, Threads::All)),
-              time(&mut || gemm::multiply(dv.transposed(), xv, &mut dw, k, Output::Overwrite, Threads::All)))
-            } else { (0.,0.,0.) };
-            println!("{precision:?} {t} {k} {n}: fwd {a:.0} dx {b:.0} dw {c:.0}   gemm {a2:.0} {b2:.0} {c2:.0}");
+                (
+                    time(&mut || gemm::multiply(xv, wv.transposed(), &mut y, n, Output::Add, Threads::All)),
+                    time(&mut || gemm::multiply(dv, wv, &mut dx, k, Output::Overwrite, Threads::All)),
+                    time(&mut || {
+                        gemm::multiply(dv.transposed(), xv, &mut dw, k, Output::Overwrite, Threads::All)
+                    }),
+                )
+            } else {
+                (0., 0., 0.)
+            };
+            println!(
+                "{precision:?} {t} {k} {n}: fwd {a:.0} dx {b:.0} dw {c:.0}   gemm {a2:.0} {b2:.0} {c2:.0}"
+            );
         }
     }
 }

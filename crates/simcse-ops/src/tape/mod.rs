@@ -105,13 +105,11 @@ impl Tape {
         let layer = Layer { level: self.level, activation, precision };
         let weights = LinearWeights::new(layers, input.columns)?;
         let tracks = self.tracks();
-        let (output, before) = weights.with_values(|views, bias| {
-            Ok(layer.forward(input.view(), views, bias, tracks))
-        })?;
+        let (output, before) =
+            weights.with_values(|views, bias| Ok(layer.forward(input.view(), views, bias, tracks)))?;
         let columns = weights.columns();
-        Ok(self.note(output, columns, || {
-            Box::new(LinearStep { layer, weights, input: input.clone(), before })
-        }))
+        Ok(self
+            .note(output, columns, || Box::new(LinearStep { layer, weights, input: input.clone(), before })))
     }
 
     /// [`crate::attention::attention`] of queries, keys and values `[T, 3H]`; with `first_only` the first token of each
@@ -127,7 +125,11 @@ impl Tape {
         first_only: bool,
     ) -> Result<States> {
         let columns = projected.columns;
-        if heads == 0 || columns == 0 || !columns.is_multiple_of(3 * heads) || segments.tokens() != projected.rows {
+        if heads == 0
+            || columns == 0
+            || !columns.is_multiple_of(3 * heads)
+            || segments.tokens() != projected.rows
+        {
             bail!("attention: {columns} columns of {} tokens for {heads} heads", projected.rows);
         }
         if masks.is_some_and(|masks| masks.rows() != segments.len()) {
@@ -165,7 +167,10 @@ impl Tape {
         let same = (input.rows, input.columns) == (residual.rows, residual.columns);
         let masked = input_masks.is_none_or(|masks| masks.rows() == segments.len());
         if !fit || !same || !masked || segments.tokens() != input.rows {
-            bail!("layer norm: {} x {size} with a residual, weights, segments or masks that do not fit", input.rows);
+            bail!(
+                "layer norm: {} x {size} with a residual, weights, segments or masks that do not fit",
+                input.rows
+            );
         }
         let norm = LayerNorm {
             level: self.level,
@@ -187,7 +192,11 @@ impl Tape {
     /// The first row of each sentence: `[T, H]` → `[S, H]`. Fails where a sentence has none.
     pub fn first_rows(&mut self, input: &States, segments: &Segments) -> Result<States> {
         if segments.tokens() != input.rows || segments.any_empty() {
-            bail!("first rows: segments of {} tokens for {} rows, or an empty one", segments.tokens(), input.rows);
+            bail!(
+                "first rows: segments of {} tokens for {} rows, or an empty one",
+                segments.tokens(),
+                input.rows
+            );
         }
         let size = input.columns;
         let first = (0..segments.len()).map(|sentence| segments.range(sentence).start * size);
@@ -209,7 +218,8 @@ impl Tape {
             bail!("queries of {} sentences beside {} tokens", queries.rows, others.rows);
         }
         let mut output = vec![0.0; others.rows * columns];
-        for (row, values) in output.chunks_exact_mut(columns).zip(others.values.chunks_exact(others.columns)) {
+        for (row, values) in output.chunks_exact_mut(columns).zip(others.values.chunks_exact(others.columns))
+        {
             row[size..].copy_from_slice(values);
         }
         for (sentence, query) in queries.values.chunks_exact(size).enumerate() {

@@ -10,7 +10,7 @@ use crate::gradients;
 use crate::layer_norm::LayerNorm;
 use crate::linear::{Activation, Layer};
 use crate::products::{Output, View};
-use crate::tensors::with_all_values;
+use crate::tensors::{with_all_values, zeros};
 
 /// One kernel of a forward pass.
 pub(super) trait Step: Send + Sync {
@@ -47,7 +47,10 @@ impl LinearWeights {
         let biases: Vec<&Tensor> = self.layers.iter().map(|(_, bias)| bias).collect();
         with_all_values(&weights, |weights| {
             with_all_values(&biases, |biases| {
-                let views = weights.iter().zip(biases).map(|(weight, bias)| View::new(weight, bias.len(), self.inner));
+                let views = weights
+                    .iter()
+                    .zip(biases)
+                    .map(|(weight, bias)| View::new(weight, bias.len(), self.inner));
                 use_values(&views.collect::<Vec<_>>(), &biases.concat())
             })
         })
@@ -84,12 +87,14 @@ impl Step for LinearStep {
             })
             .collect();
         for ((weight, bias), part) in weights.layers.iter().zip(&parts) {
-            gradients::of_parameter(weight, |result, mode| layer.of_weight(*part, input.view(), result, mode))?;
+            gradients::of_parameter(weight, |result, mode| {
+                layer.of_weight(*part, input.view(), result, mode)
+            })?;
             gradients::of_parameter(bias, |result, _| layer.of_bias(*part, result))?;
         }
         let (mut of_input, mut mode) = match slots.take(input.slot) {
             Some(so_far) => (so_far, Output::Add),
-            None => (vec![0.0; input.values.len()], Output::Overwrite),
+            None => (zeros(input.values.len()), Output::Overwrite),
         };
         weights.with_values(|views, _| {
             for (weight, part) in views.iter().zip(&parts) {
@@ -150,7 +155,7 @@ pub(super) struct FirstRows {
 impl Step for FirstRows {
     fn backward(self: Box<Self>, gradient: Vec<f32>, slots: &mut Slots) -> Result<()> {
         let mut of_input =
-            slots.take(self.input).unwrap_or_else(|| vec![0.0; self.segments.tokens() * self.size]);
+            slots.take(self.input).unwrap_or_else(|| zeros(self.segments.tokens() * self.size));
         for (sentence, row) in gradient.chunks_exact(self.size).enumerate() {
             let start = self.segments.range(sentence).start * self.size;
             let target = &mut of_input[start..start + self.size];
