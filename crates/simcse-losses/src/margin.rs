@@ -1,6 +1,7 @@
 //! Which margin softmax over sentence classes, with which constants.
 
 use serde::{Deserialize, Serialize};
+use simcse_ops::linear::Precision;
 use simcse_ops::margin_softmax::{Margin, MarginSoftmax};
 
 use crate::{LossError, Result};
@@ -30,6 +31,9 @@ pub struct MarginSoftmaxConfig {
     pub initial_centres: InitialCentres,
     /// Times the learning rate of the encoder is that of the centres.
     pub class_learning_rate_factor: f64,
+    /// What the products with the class centres are computed in: `f32` or `bf16`.
+    #[serde(default)]
+    pub precision: Precision,
     /// Sentences whose character bigrams have this Jaccard index are one class; left out: only those of equal text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near_duplicates: Option<f64>,
@@ -106,7 +110,12 @@ impl MarginSoftmaxConfig {
             MarginKind::Cosine => Margin::Cosine(self.margin as f32),
             MarginKind::Angle => Margin::Angle(self.margin as f32),
         };
-        MarginSoftmax { scale: self.scale as f32, margin, sub_centres: self.sub_centres }
+        MarginSoftmax {
+            scale: self.scale as f32,
+            margin,
+            sub_centres: self.sub_centres,
+            precision: self.precision,
+        }
     }
 }
 
@@ -125,6 +134,7 @@ mod tests {
             class_update: ClassUpdate::Lazy,
             initial_centres: InitialCentres::Random,
             class_learning_rate_factor: 1.0,
+            precision: Precision::Float32,
             near_duplicates: None,
         }
     }

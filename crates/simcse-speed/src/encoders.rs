@@ -77,7 +77,8 @@ pub(crate) struct Common {
     pub(crate) steps: StepOptions,
 }
 
-fn precision(name: &str) -> Result<Precision, String> {
+/// f32 or bf16.
+pub(crate) fn precision(name: &str) -> Result<Precision, String> {
     serde_json::from_value(name.into()).map_err(|error| error.to_string())
 }
 

@@ -3,11 +3,12 @@
 use anyhow::Result;
 use simcse_losses::{ClassUpdate, InitialCentres, MarginKind, MarginSoftmaxConfig};
 use simcse_model::SentenceEncoder as _;
+use simcse_ops::linear::Precision;
 use simcse_random::Stream;
 use simcse_train::class_table::ClassTable;
 use simcse_train::objective::ClassMargin;
 
-use crate::encoders::{Characters, TextCnnOptions};
+use crate::encoders::{Characters, TextCnnOptions, precision};
 use crate::steps::{self, train_config};
 
 /// A TextCNN over characters whose sentences are classes: AM-Softmax, s = 30, m = .35.
@@ -22,6 +23,9 @@ pub(crate) struct MarginCommand {
     /// Share of the classes that a step looks at
     #[arg(long, value_name = "P", default_value_t = 1.0)]
     sampled_share: f64,
+    /// What products with the classes are computed in: f32 or bf16
+    #[arg(long, value_name = "NAME", default_value = "f32", value_parser = precision)]
+    precision: Precision,
     #[command(flatten)]
     text_cnn: TextCnnOptions,
 }
@@ -42,6 +46,7 @@ impl MarginCommand {
             class_update: ClassUpdate::Lazy,
             initial_centres: InitialCentres::Random,
             class_learning_rate_factor: 1.0,
+            precision: self.precision,
             near_duplicates: None,
         };
         let table = ClassTable::random(self.classes, loss.sub_centres, encoder.embedding_size(), stream)?;

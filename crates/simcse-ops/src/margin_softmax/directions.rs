@@ -1,7 +1,5 @@
 //! Normalised vectors, their gradients, and the element-wise passes over cosines.
 
-use rayon::prelude::*;
-
 use crate::math::{dot, exp, sum};
 use crate::simd::{Level, dispatch};
 
@@ -16,7 +14,8 @@ pub(super) struct Directions {
 
 impl Directions {
     pub(super) fn of(level: Level, vectors: &[f32], size: usize) -> Self {
-        let inverses = inverse_norms(level, vectors, size);
+        let mut inverses = vec![0.0; vectors.len().checked_div(size).unwrap_or(0)];
+        inverse_norms(level, vectors, size, &mut inverses);
         let mut values = vectors.to_vec();
         for (row, inverse) in values.chunks_mut(size).zip(&inverses) {
             row.iter_mut().for_each(|value| *value *= inverse);
@@ -26,15 +25,14 @@ impl Directions {
 }
 
 /// 1 / length of each row; 0 for a vector without direction.
-pub(super) fn inverse_norms(level: Level, vectors: &[f32], size: usize) -> Vec<f32> {
-    let inverse = |row: &[f32]| {
+pub(super) fn inverse_norms(level: Level, vectors: &[f32], size: usize, inverses: &mut [f32]) {
+    for (row, inverse) in vectors.chunks(size.max(1)).zip(inverses) {
         let mut squares = 0.0;
         sum_of_squares(level, row, &mut squares);
         let length = squares.sqrt();
         // A length that is no number stays so, for the loss to show it.
-        if length < SHORTEST { 0.0 } else { 1.0 / length }
-    };
-    vectors.par_chunks(size).map(inverse).collect()
+        *inverse = if length < SHORTEST { 0.0 } else { 1.0 / length };
+    }
 }
 
 dispatch! {

@@ -9,6 +9,7 @@ mod streamed;
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::linear::Precision;
 use crate::simd::Level;
 use crate::tensors::lock;
 use streamed::{Streamed, TableShape};
@@ -34,6 +35,8 @@ pub struct MarginSoftmax {
     pub margin: Margin,
     /// Rows of the table for each class, of which the nearest counts (Deng et al. 2020, "Sub-center ArcFace").
     pub sub_centres: usize,
+    /// What the products with the table are computed in.
+    pub precision: Precision,
 }
 
 /// What [`margin_softmax`] gives beside the losses.

@@ -16,8 +16,8 @@ use crate::profile;
 use crate::simd::Level;
 use crate::tensors::{lock, to_tensor, values, with_values};
 
-/// Rows of the table in one block, rounded down to whole classes.
-const BLOCK_ROWS: usize = 512;
+/// Values of the table in one block, which stay in the second-level cache between the products that read them.
+const BLOCK_VALUES: usize = 1 << 17;
 /// Most tasks of a pass; each holds gradients of the embeddings of its own.
 const MOST_TASKS: usize = 32;
 
@@ -95,24 +95,22 @@ struct Block {
 /// What every block needs.
 struct Pass<'a> {
     table: &'a [f32],
-    /// 1 / length of each row of the table.
-    inverses: &'a [f32],
     /// The directions of the embeddings as columns, `[D, B]`.
     columns: Prepared<'a>,
 }
 
 impl Streamed {
     fn products(&self, threads: Threads) -> Products {
-        Products::of_floats(self.level, threads)
+        Products { level: self.level, precision: self.loss.precision, threads }
     }
 
-    fn pass<'a>(&self, directions: &'a Directions, table: &'a [f32], inverses: &'a [f32]) -> Pass<'a> {
+    fn pass<'a>(&self, directions: &'a Directions, table: &'a [f32]) -> Pass<'a> {
         let columns = View::new(&directions.values, self.shape.rows, self.shape.size).transposed();
-        Pass { table, inverses, columns: Prepared::new(self.products(Threads::All), columns) }
+        Pass { table, columns: Prepared::new(self.products(Threads::All), columns) }
     }
 
     fn classes_of_block(&self) -> usize {
-        (BLOCK_ROWS / self.loss.sub_centres).max(1)
+        (BLOCK_VALUES / (self.shape.size * self.loss.sub_centres).max(1)).max(1)
     }
 
     /// The first class of each block.
@@ -125,14 +123,15 @@ impl Streamed {
         self.blocks().len().div_ceil(MOST_TASKS).max(1)
     }
 
-    fn block(&self, first: usize, pass: &Pass) -> Block {
+    /// The block from class `first` on, `inverses` being 1 / length of its rows of the table.
+    fn block(&self, first: usize, pass: &Pass, inverses: &[f32]) -> Block {
         let TableShape { rows, size, classes } = self.shape;
         let classes = self.classes_of_block().min(classes - first);
         let (start, count) = (first * self.loss.sub_centres, classes * self.loss.sub_centres);
         let table = View::new(&pass.table[start * size..(start + count) * size], count, size);
         let mut cosines = vec![0.0; count * rows];
         pass.columns.multiply(table, &mut cosines, Output::Overwrite);
-        for (row, inverse) in cosines.chunks_exact_mut(rows).zip(&pass.inverses[start..]) {
+        for (row, inverse) in cosines.chunks_exact_mut(rows).zip(inverses) {
             row.iter_mut().for_each(|cosine| *cosine *= inverse);
         }
         Block { first, classes, cosines }
@@ -241,14 +240,23 @@ impl CustomOp2 for Streamed {
         let directions =
             Directions::of(self.level, values(self.name(), embeddings, embeddings_layout)?, size);
         let table = values(self.name(), table, table_layout)?;
-        let inverses = inverse_norms(self.level, table, size);
-        let pass = self.pass(&directions, table, &inverses);
+        let mut inverses = vec![0.0; table.len().checked_div(size).unwrap_or(0)];
+        let pass = self.pass(&directions, table);
+        let rows_of_task = self.blocks_of_task() * self.classes_of_block() * self.loss.sub_centres;
         let parts: Vec<Seen> = self
             .blocks()
             .par_chunks(self.blocks_of_task())
-            .map(|blocks| {
+            .zip(inverses.par_chunks_mut(rows_of_task))
+            .map(|(blocks, mut inverses)| {
                 let mut seen = Seen::nothing(rows);
-                blocks.iter().for_each(|first| self.look_at(&self.block(*first, &pass), &mut seen));
+                for first in blocks {
+                    let count = (self.classes_of_block() * self.loss.sub_centres).min(inverses.len());
+                    let (here, rest) = inverses.split_at_mut(count);
+                    inverses = rest;
+                    let start = first * self.loss.sub_centres * size;
+                    inverse_norms(self.level, &table[start..start + count * size], size, here);
+                    self.look_at(&self.block(*first, &pass, here), &mut seen);
+                }
                 seen
             })
             .collect();
@@ -303,7 +311,7 @@ impl Streamed {
         let TableShape { rows, size, .. } = self.shape;
         let directions = Directions::of(self.level, embeddings, size);
         let (log_sums, inverses) = (lock(&self.seen).log_sums(), lock(&self.inverses));
-        let pass = self.pass(&directions, table, &inverses);
+        let pass = self.pass(&directions, table);
         let directions_in_rows =
             Prepared::new(self.products(Threads::All), View::new(&directions.values, rows, size));
         let rows_of_task = self.blocks_of_task() * self.classes_of_block() * self.loss.sub_centres;
@@ -314,13 +322,16 @@ impl Streamed {
             .map(|(blocks, mut of_table)| {
                 let mut of_embeddings = vec![0.0; embeddings.len()];
                 for first in blocks {
-                    let block = self.block(*first, &pass);
+                    let first_row = first * self.loss.sub_centres;
+                    let block = self.block(*first, &pass, &inverses[first_row..]);
                     let (here, rest) = of_table.split_at_mut(block.classes * self.loss.sub_centres * size);
                     of_table = rest;
-                    let slopes = self.slopes(block, &pass, (&log_sums, gradient), here, mode);
+                    let block_inverses = &inverses[first_row..first_row + here.len() / size];
+                    let slopes =
+                        self.slopes(block, (table, block_inverses), (&log_sums, gradient), here, mode);
                     let slopes = View::new(&slopes, here.len() / size, rows);
                     directions_in_rows.multiply(slopes, here, Output::Add);
-                    let start = first * self.loss.sub_centres * size;
+                    let start = first_row * size;
                     let values = View::new(&table[start..start + here.len()], slopes.rows, size);
                     let products = self.products(Threads::One);
                     products.multiply(slopes.transposed(), values, &mut of_embeddings, Output::Add);
@@ -347,7 +358,7 @@ impl Streamed {
     fn slopes(
         &self,
         mut block: Block,
-        pass: &Pass,
+        (table, inverses): (&[f32], &[f32]),
         (log_sums, gradient): (&[f32], &[f32]),
         of_table: &mut [f32],
         mode: Output,
@@ -356,10 +367,9 @@ impl Streamed {
         let start = block.first * self.loss.sub_centres;
         let cosines = block.cosines.clone();
         self.differentiate(&mut block, log_sums, gradient);
-        let of_rows = of_table.chunks_exact_mut(size).zip(pass.table[start * size..].chunks_exact(size));
+        let of_rows = of_table.chunks_exact_mut(size).zip(table[start * size..].chunks_exact(size));
         let slopes = block.cosines.chunks_exact_mut(rows).zip(cosines.chunks_exact(rows));
-        for (((slopes, cosines), (of_row, row)), inverse) in slopes.zip(of_rows).zip(&pass.inverses[start..])
-        {
+        for (((slopes, cosines), (of_row, row)), inverse) in slopes.zip(of_rows).zip(inverses) {
             let mut along = 0.0;
             inner_product(self.level, slopes, cosines, &mut along);
             let factor = -along * inverse * inverse;

@@ -43,8 +43,14 @@ macro_rules! tile {
             /// # Safety
             /// The CPU must have the features; indices as asserted below.
             #[target_feature(enable = $features)]
-            unsafe fn inner(left: LeftTile, right: &[u32], output: &mut [f32], place: Place, before: Before) {
-                let mut sums = [[_mm512_setzero_ps(); REGISTERS]; HEIGHT];
+            unsafe fn inner<const N: usize>(
+                left: LeftTile,
+                right: &[u32],
+                output: &mut [f32],
+                place: Place,
+                before: Before,
+            ) {
+                let mut sums = [[_mm512_setzero_ps(); N]; HEIGHT];
                 // Rows that are not there read those of the last one, and are not written.
                 // SAFETY: the caller promises that the rows of `place` lie in `left` and those steps in `right`.
                 unsafe {
@@ -52,7 +58,7 @@ macro_rules! tile {
                         std::array::from_fn(|row| left.words.as_ptr().add(row.min(place.rows - 1) * left.lane));
                     let mut panel = right.as_ptr();
                     for _ in 0..right.len() / WIDTH {
-                        let columns: [_; REGISTERS] = std::array::from_fn(|i| $load(panel.add(16 * i)));
+                        let columns: [_; N] = std::array::from_fn(|i| $load(panel.add(16 * i)));
                         for (row, sums) in rows.iter_mut().zip(&mut sums) {
                             let value = $broadcast(*row);
                             for (sum, column) in sums.iter_mut().zip(columns) {
@@ -63,7 +69,7 @@ macro_rules! tile {
                         panel = panel.add(WIDTH);
                     }
                 }
-                let masks: [u16; REGISTERS] =
+                let masks: [u16; N] =
                     std::array::from_fn(|register| first_lanes(place.columns.saturating_sub(16 * register)));
                 for (row, sums) in sums.iter().enumerate() {
                     if row == place.rows {
@@ -98,9 +104,16 @@ macro_rules! tile {
             if let Before::Row(row) = before {
                 assert!(columns <= row.len(), "a row before a tile has its columns");
             }
-            // SAFETY: this module is entered only where `Kernel::of` found the features; the indices of every
+            // A narrow tile at the edge takes as many registers as it has columns for.
+            // SAFETY: this module is entered only where `Kernel::available` found the features; the indices of every
             // access were asserted just now.
-            unsafe { inner(left, right, output, place, before) }
+            unsafe {
+                match columns.div_ceil(16) {
+                    1 => inner::<1>(left, right, output, place, before),
+                    2 => inner::<2>(left, right, output, place, before),
+                    _ => inner::<REGISTERS>(left, right, output, place, before),
+                }
+            }
         }
     };
 }
@@ -162,7 +175,7 @@ pub(super) fn round_row(values: &[f32], words: &mut [u32]) {
         }
     }
     assert_eq!(words.len(), values.len().div_ceil(2), "words of pairs");
-    // SAFETY: this module is entered only where `Kernel::of` found the features.
+    // SAFETY: this module is entered only where `Kernel::available` found the features.
     unsafe { inner(values, words) }
 }
 
@@ -180,7 +193,7 @@ pub(super) fn interleave(low: &[f32], high: &[f32], words: &mut [u32]) {
         }
     }
     assert!(low.len() == words.len() && (high.is_empty() || high.len() == words.len()), "rows of one length");
-    // SAFETY: this module is entered only where `Kernel::of` found the features.
+    // SAFETY: this module is entered only where `Kernel::available` found the features.
     unsafe { inner(low, high, words) }
 }
 
@@ -206,7 +219,7 @@ pub(super) fn interleave_panels(low: &[f32], high: &[f32], words: &mut [u32], st
     let pieces = low.len().div_ceil(HEIGHT);
     assert!(high.is_empty() || high.len() == low.len(), "rows of one length");
     assert!(pieces == 0 || (pieces - 1) * stride + HEIGHT <= words.len(), "pieces lie inside of the words");
-    // SAFETY: this module is entered only where `Kernel::of` found the features.
+    // SAFETY: this module is entered only where `Kernel::available` found the features.
     unsafe { inner(low, high, words, stride) }
 }
 
@@ -266,7 +279,7 @@ pub(super) fn transpose(rows: &[&[f32]], in_pairs: bool, width: usize, panel: &m
         (1..=16).contains(&rows.len()) && rows.iter().all(|row| row.len() == rows[0].len()),
         "sixteen rows"
     );
-    // SAFETY: this module is entered only where `Kernel::of` found the features.
+    // SAFETY: this module is entered only where `Kernel::available` found the features.
     unsafe { inner(rows, in_pairs, width, panel) }
 }
 

@@ -1,4 +1,6 @@
 use candle_core::{D, DType, Device, Tensor};
+use simcse_ops::gradients::backward;
+use simcse_ops::linear::Precision;
 use simcse_ops::margin_softmax::{Margin, MarginSoftmax, margin_softmax, margin_softmax_at};
 use simcse_ops::simd::Level;
 
@@ -49,7 +51,7 @@ fn equals_the_plain_form_with_every_margin_at_every_level() {
             for (level, margin) in
                 Level::available().into_iter().flat_map(|level| MARGINS.map(|margin| (level, margin)))
             {
-                let loss = MarginSoftmax { scale: 12.0, margin, sub_centres };
+                let loss = MarginSoftmax { scale: 12.0, margin, sub_centres, precision: Precision::Float32 };
                 compare(
                     &inputs,
                     &format!("{level:?} {margin:?} {rows} x {size}, {classes} x {sub_centres}"),
@@ -61,12 +63,42 @@ fn equals_the_plain_form_with_every_margin_at_every_level() {
     }
 }
 
+/// The same loss but for the rounding of 2⁻⁹ of what is multiplied.
+#[test]
+fn bfloat16_differs_by_its_rounding_alone() {
+    let variable = |shape: &[usize], seed| candle_core::Var::from_tensor(&numbers(shape, seed)).unwrap();
+    let (embeddings, table) = (variable(&[7, 64], 1), variable(&[900, 64], 2));
+    let labels = [0, 5, 600, 899, 3, 512, 511];
+    let run = |level, precision| {
+        let loss = MarginSoftmax { scale: 12.0, margin: Margin::Cosine(0.35), sub_centres: 1, precision };
+        let losses = margin_softmax_at(level, &embeddings, &table, &labels, loss).unwrap().0;
+        let gradients = backward(&losses.sum_all().unwrap()).unwrap();
+        let of = |parameter: &Tensor| gradients.get(parameter).unwrap().flatten_all().unwrap();
+        [losses, of(&embeddings), of(&table)].map(|values| values.to_vec1::<f32>().unwrap())
+    };
+    for level in Level::available() {
+        let pairs = run(level, Precision::Float32).into_iter().zip(run(level, Precision::BFloat16));
+        for (exact, rounded) in pairs {
+            let square =
+                |values: &mut dyn Iterator<Item = f32>| values.map(|value| value * value).sum::<f32>();
+            let distance = square(&mut exact.iter().zip(&rounded).map(|(a, b)| a - b)).sqrt();
+            let relative = distance / square(&mut exact.iter().copied()).sqrt();
+            assert!(relative > 1e-5 && relative < 1e-2, "{level:?}: {relative}");
+        }
+    }
+}
+
 /// At the published scales the largest logit decides alone; nothing may overflow or vanish.
 #[test]
 fn large_scales_stay_finite() {
     for scale in [64.0, 1000.0] {
         let (embeddings, table) = (numbers(&[4, 8], 1), numbers(&[700, 8], 2));
-        let loss = MarginSoftmax { scale, margin: Margin::Cosine(0.35), sub_centres: 1 };
+        let loss = MarginSoftmax {
+            scale,
+            margin: Margin::Cosine(0.35),
+            sub_centres: 1,
+            precision: Precision::Float32,
+        };
         let labels = [0, 5, 600, 699];
         let (losses, seen) = margin_softmax(&embeddings, &table, &labels, loss).unwrap();
         let plain = plain(
@@ -93,7 +125,8 @@ fn large_scales_stay_finite() {
 fn a_vector_without_direction_has_cosine_zero_and_no_gradient() {
     let embeddings = candle_core::Var::from_tensor(&Tensor::zeros((2, 4), DType::F32, &Device::Cpu).unwrap());
     let embeddings = embeddings.unwrap();
-    let loss = MarginSoftmax { scale: 10.0, margin: Margin::None, sub_centres: 1 };
+    let loss =
+        MarginSoftmax { scale: 10.0, margin: Margin::None, sub_centres: 1, precision: Precision::Float32 };
     let (losses, seen) = margin_softmax(&embeddings, &numbers(&[5, 4], 1), &[0, 1], loss).unwrap();
     assert_eq!(seen.own_cosine, [0.0, 0.0]);
     let values = losses.to_vec1::<f32>().unwrap();
@@ -105,7 +138,8 @@ fn a_vector_without_direction_has_cosine_zero_and_no_gradient() {
 
 #[test]
 fn what_does_not_fit_is_named() {
-    let loss = MarginSoftmax { scale: 10.0, margin: Margin::None, sub_centres: 2 };
+    let loss =
+        MarginSoftmax { scale: 10.0, margin: Margin::None, sub_centres: 2, precision: Precision::Float32 };
     let message = |rows: usize, table: &[usize], labels: &[u32]| {
         margin_softmax(&numbers(&[rows, 4], 1), &numbers(table, 2), labels, loss).unwrap_err().to_string()
     };
