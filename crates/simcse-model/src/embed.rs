@@ -6,8 +6,8 @@ use simcse_data::{SentenceTokenizer, TokenBatch};
 
 use crate::{Mode, Result, SentenceEncoder};
 
-/// Tokens of a batch: large enough for the kernels, small enough to leave memory alone.
-const TOKENS_OF_A_BATCH: usize = 8192;
+/// Tokens of a batch: enough for the kernels, and few enough for its states to stay in the third-level cache.
+const TOKENS_OF_A_BATCH: usize = 2048;
 
 /// Embeddings and what was lost on the way.
 #[derive(Debug, Clone, PartialEq)]

@@ -280,7 +280,7 @@ mod tests {
         let numbers = |seed| -> Vec<f32> {
             (0..count as u32).map(|i| simcse_random::uniform_bits(seed, i) as f32 / u32::MAX as f32).collect()
         };
-        let quiet = |i: usize| i / QUIET % 2 == 0;
+        let quiet = |i: usize| (i / QUIET).is_multiple_of(2);
         let masked = |seed| -> Vec<f32> {
             numbers(seed).into_iter().enumerate().map(|(i, v)| if quiet(i) { 0.0 } else { v }).collect()
         };

@@ -133,6 +133,14 @@ impl Layer {
         (output, before)
     }
 
+    /// What comes out of the activation.
+    pub(crate) fn activated(self, before: &[f32]) -> Vec<f32> {
+        let _time = profile::kernel("activation, forward");
+        let mut output = before.to_vec();
+        output.par_chunks_mut(CHUNK).for_each(|chunk| activate(self.level, self.activation, chunk));
+        output
+    }
+
     /// The gradient by what went into the activation, in the place of that.
     pub(crate) fn through_activation(self, gradient: &[f32], before: &mut [f32]) {
         let _time = profile::kernel("activation, backward");

@@ -81,8 +81,13 @@ pub(crate) fn run(
         auxiliary: None,
     };
     profile::enable();
-    let mut clock =
-        Clock { began: Instant::now(), warm_up: options.warm_up, milliseconds: Vec::new(), last_loss: 0.0 };
+    let mut clock = Clock {
+        began: Instant::now(),
+        warm_up: options.warm_up,
+        milliseconds: Vec::new(),
+        last_loss: 0.0,
+        peak: None,
+    };
     trainer.run(encoder, &mut batches.with_views(views), objective, &mut clock)?;
     let profile = profile::take();
     if options.profile {
@@ -97,7 +102,7 @@ pub(crate) fn run(
         batch_size: options.batch_size,
         mean_tokens,
         product_operations: operations as f64 / profile.steps.calls.max(1) as f64,
-        peak_memory_mib: peak_memory(),
+        peak_memory_mib: clock.peak,
         last_loss: clock.last_loss,
     })?)
 }
@@ -149,6 +154,8 @@ struct Clock {
     /// Of the steps after the warm-up.
     milliseconds: Vec<f64>,
     last_loss: f64,
+    /// Of the steps, without the copy of the best parameters that a score brings.
+    peak: Option<u64>,
 }
 
 impl Observer for Clock {
@@ -162,6 +169,7 @@ impl Observer for Clock {
             self.milliseconds.push(1e3 * self.began.elapsed().as_secs_f64());
         }
         self.last_loss = report.loss;
+        self.peak = peak_memory();
         if report.step == self.warm_up {
             drop(profile::take());
         }

@@ -61,10 +61,11 @@ fn steps_of_a_transformer_are_timed_in_both_precisions() {
             ["transformer", "--texts", &texts(&folder), "--model", &model, "--precision", precision];
         let options = ["--batch-size", "8", "--steps", "2", "--warm-up", "1", "--equal-length", "9"];
         let measured = measured(&[&arguments[..], &options[..]].concat());
-        // Two layers of 12 H² weights for each of 16 x 9 tokens and one of H² for each of 16 rows, H = 128; forward
-        // and two backward products, 2 operations each.
-        let weights = 128.0 * 128.0;
-        check(&measured, 8, 6.0 * weights * (2.0 * 12.0 * (16 * 9) as f64 + 16.0));
+        // A layer of 12 H² weights for each of 16 x 9 tokens; the last one, 2 H² of keys and values for each token and
+        // 10 H² for each of the 16 first tokens; the head, H² for each of them; H = 128. Forward and two backward
+        // products, 2 operations each.
+        let (weights, tokens, rows) = (128.0 * 128.0, (16 * 9) as f64, 16.0);
+        check(&measured, 8, 6.0 * weights * (12.0 * tokens + 2.0 * tokens + 10.0 * rows + rows));
     }
 }
 

@@ -17,7 +17,8 @@ const OURS: &str = "ours";
 #[derive(Debug, Deserialize)]
 struct Measurements {
     machine: Machine,
-    versions: Vec<String>,
+    /// What is installed beside each library.
+    versions: BTreeMap<String, Vec<String>>,
     texts: String,
     /// GFLOP/s of large matrix products by library and by precision and size (`bf16 2048`).
     products: BTreeMap<String, BTreeMap<String, f64>>,
@@ -83,7 +84,11 @@ fn markdown(measurements: &Measurements) -> Result<String> {
          same session; of the matrix products of ours alone. Sentences of {texts}; {}, {} cores; {}.",
         machine.cpu,
         machine.cores,
-        versions.join(", ")
+        versions
+            .iter()
+            .map(|(name, list)| format!("{name}: {}", list.join(", ")))
+            .collect::<Vec<_>>()
+            .join("; ")
     )?;
     Ok(text)
 }
@@ -145,7 +150,7 @@ mod tests {
 
     fn parse(rounds: &str) -> Measurements {
         let text = format!(
-            r#"{{"machine": {{"cpu": "a CPU", "cores": 2}}, "versions": ["torch==1"], "texts": "some text",
+            r#"{{"machine": {{"cpu": "a CPU", "cores": 2}}, "versions": {{"PyTorch": ["torch==1"]}}, "texts": "some text",
                 "products": {{"ours": {{"f32 1024": 300, "bf16 1024": 900}}, "PyTorch": {{"f32 1024": 400}}}},
                 "rows": {{"step": {{"work": "a step, float32", "rounds": [{rounds}]}}}}}}"#
         );

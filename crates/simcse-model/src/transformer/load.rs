@@ -37,7 +37,7 @@ impl Transformer {
         }
         let mut weights = Weights::read(folder, &wanted(&config, options)?)?;
         rename_decoder_bias(&config, &mut weights);
-        let mut loading = Loading::new(&weights, &config, stream);
+        let mut loading = Loading::new(weights, &config, stream);
         let cut = config.num_hidden_layers..total;
         let transformer = Self::assemble(config.clone(), options, &mut |name, shape, initial| {
             loading.parameter(name, shape, initial)
@@ -72,8 +72,9 @@ fn rename_decoder_bias(config: &TransformerConfig, weights: &mut Weights) {
 }
 
 /// Gives parameters from a file and collects what does not fit.
-struct Loading<'a> {
-    weights: &'a Weights,
+struct Loading {
+    /// What is left of them: a parameter is taken out, so that the model is never held twice.
+    weights: Weights,
     /// Whether the file holds a head of masked language modelling, whole or in part.
     has_masked_lm: bool,
     masked_lm: MaskedLmNames,
@@ -82,8 +83,8 @@ struct Loading<'a> {
     misshapen: Vec<String>,
 }
 
-impl<'a> Loading<'a> {
-    fn new(weights: &'a Weights, config: &TransformerConfig, stream: Stream) -> Self {
+impl Loading {
+    fn new(weights: Weights, config: &TransformerConfig, stream: Stream) -> Self {
         let masked_lm = MaskedLmNames::of(config.architecture);
         let has_masked_lm = weights.tensors.keys().any(|name| masked_lm.contains(name));
         Self { weights, has_masked_lm, masked_lm, stream, missing: Vec::new(), misshapen: Vec::new() }
@@ -93,8 +94,8 @@ impl<'a> Loading<'a> {
     fn parameter(&mut self, name: &str, shape: &[usize], initial: Initial) -> candle_core::Result<Tensor> {
         let may_be_fresh =
             name.starts_with("head.") || (!self.has_masked_lm && self.masked_lm.contains(name));
-        match self.weights.tensors.get(name) {
-            Some(tensor) if tensor.dims() == shape => return Ok(tensor.clone()),
+        match self.weights.tensors.remove(name) {
+            Some(tensor) if tensor.dims() == shape => return Ok(tensor),
             Some(tensor) => {
                 self.misshapen.push(format!("{name} is {:?}, wanted {shape:?}", tensor.dims()));
             }

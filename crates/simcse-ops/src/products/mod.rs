@@ -15,9 +15,14 @@ mod view;
 #[cfg(target_arch = "x86_64")]
 mod words;
 
+use rayon::prelude::*;
+
 use crate::linear::Precision;
 use crate::simd::{Level, dispatch};
 pub(crate) use view::View;
+
+/// Rows of one parallel task where rows are copied.
+const FILLED_ROWS: usize = 64;
 
 /// What a product does with what stands in its output.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,7 +76,11 @@ impl Products {
         }
         let mode = match mode {
             Output::AddRow(row) => {
-                output.chunks_exact_mut(n).for_each(|output| output.copy_from_slice(row));
+                let fill = |rows: &mut [f32]| rows.chunks_exact_mut(n).for_each(|to| to.copy_from_slice(row));
+                match self.threads {
+                    Threads::One => fill(output),
+                    Threads::All => output.par_chunks_mut(FILLED_ROWS * n).for_each(fill),
+                }
                 Output::Add
             }
             Output::Overwrite if left.columns == 0 => return output.fill(0.0),

@@ -20,7 +20,7 @@ use crate::linear::{Activation, Layer, Precision};
 use crate::products::View;
 use crate::simd::Level;
 use crate::tensors::{with_all_values, with_values};
-use steps::{AttentionStep, FirstRows, LinearStep, LinearWeights, NormStep, Step};
+use steps::{AttentionStep, FirstRows, LinearInput, LinearStep, LinearWeights, NormStep, Step};
 use walk::Walk;
 
 /// A matrix on a tape, `[rows, columns]`. Cheap to clone.
@@ -31,6 +31,16 @@ pub struct States {
     columns: usize,
     /// Where its gradient is gathered.
     slot: usize,
+    /// What the values came from, where the backward pass may as well compute them again.
+    from: Option<Activated>,
+}
+
+/// What went into an activation. Its output is four times as large as the other states of a transformer, and quickly
+/// computed: it is not kept for the backward pass.
+#[derive(Debug, Clone)]
+struct Activated {
+    before: Arc<Vec<f32>>,
+    layer: Layer,
 }
 
 impl States {
@@ -73,7 +83,7 @@ impl Tape {
     pub fn begin_at(level: Level, input: &Tensor) -> Result<(Self, States)> {
         let (rows, columns) = input.dims2()?;
         let values = with_values(input, |values| Ok(values.to_vec()))?;
-        let states = States { values: values.into(), rows, columns, slot: 0 };
+        let states = States { values: values.into(), rows, columns, slot: 0, from: None };
         Ok((Self { level, input: input.clone(), steps: Vec::new(), slots: 1 }, states))
     }
 
@@ -89,7 +99,7 @@ impl Tape {
             self.steps.push((slot, step()));
         }
         let rows = values.len().checked_div(columns).unwrap_or(0);
-        States { values: values.into(), rows, columns, slot }
+        States { values: values.into(), rows, columns, slot, from: None }
     }
 
     /// Linear layers side by side, then `activation`: `[T, K]`, weights `[Nᵢ, K]` and biases `[Nᵢ]` → `[T, Σ Nᵢ]`.
@@ -108,8 +118,12 @@ impl Tape {
         let (output, before) =
             weights.with_values(|views, bias| Ok(layer.forward(input.view(), views, bias, tracks)))?;
         let columns = weights.columns();
-        Ok(self
-            .note(output, columns, || Box::new(LinearStep { layer, weights, input: input.clone(), before })))
+        let before = Arc::new(before);
+        let kept = tracks && activation != Activation::Identity;
+        let from = kept.then(|| Activated { before: before.clone(), layer });
+        let input = LinearInput::of(input);
+        let output = self.note(output, columns, || Box::new(LinearStep { layer, weights, input, before }));
+        Ok(States { from, ..output })
     }
 
     /// [`crate::attention::attention`] of queries, keys and values `[T, 3H]`; with `first_only` the first token of each

@@ -1,9 +1,11 @@
 //! The steps of a tape, each with its way back.
 
+use std::sync::Arc;
+
 use candle_core::{Result, Tensor, bail};
 
-use super::States;
 use super::walk::Slots;
+use super::{Activated, States};
 use crate::Segments;
 use crate::attention::Attention;
 use crate::gradients;
@@ -57,25 +59,54 @@ impl LinearWeights {
     }
 }
 
+/// What a linear layer needs of its input for the way back.
+pub(super) struct LinearInput {
+    kept: Kept,
+    rows: usize,
+    slot: usize,
+}
+
+enum Kept {
+    Values(Arc<Vec<f32>>),
+    /// They are computed again.
+    Activated(Activated),
+}
+
+impl LinearInput {
+    pub(super) fn of(states: &States) -> Self {
+        let kept = match &states.from {
+            Some(from) => Kept::Activated(from.clone()),
+            None => Kept::Values(states.values.clone()),
+        };
+        Self { kept, rows: states.rows, slot: states.slot }
+    }
+}
+
 pub(super) struct LinearStep {
     pub(super) layer: Layer,
     pub(super) weights: LinearWeights,
-    pub(super) input: States,
+    pub(super) input: LinearInput,
     /// What went into the activation.
-    pub(super) before: Vec<f32>,
+    pub(super) before: Arc<Vec<f32>>,
 }
 
 impl Step for LinearStep {
     fn backward(self: Box<Self>, gradient: Vec<f32>, slots: &mut Slots) -> Result<()> {
-        let Self { layer, weights, input, mut before } = *self;
+        let Self { layer, weights, input: LinearInput { kept, rows, slot }, before } = *self;
         let gradient = match layer.activation {
             Activation::Identity => gradient,
             _ => {
+                let mut before = Arc::unwrap_or_clone(before);
                 layer.through_activation(&gradient, &mut before);
                 before
             }
         };
-        let all = View::new(&gradient, input.rows, weights.columns());
+        let input = match kept {
+            Kept::Values(values) => values,
+            Kept::Activated(Activated { before, layer }) => Arc::new(layer.activated(&before)),
+        };
+        let input = View::new(&input, rows, weights.inner);
+        let all = View::new(&gradient, rows, weights.columns());
         let mut first = 0;
         let parts: Vec<View> = weights
             .layers
@@ -87,12 +118,10 @@ impl Step for LinearStep {
             })
             .collect();
         for ((weight, bias), part) in weights.layers.iter().zip(&parts) {
-            gradients::of_parameter(weight, |result, mode| {
-                layer.of_weight(*part, input.view(), result, mode)
-            })?;
+            gradients::of_parameter(weight, |result, mode| layer.of_weight(*part, input, result, mode))?;
             gradients::of_parameter(bias, |result, _| layer.of_bias(*part, result))?;
         }
-        let (mut of_input, mut mode) = match slots.take(input.slot) {
+        let (mut of_input, mut mode) = match slots.take(slot) {
             Some(so_far) => (so_far, Output::Add),
             None => (zeros(input.values.len()), Output::Overwrite),
         };
@@ -103,7 +132,7 @@ impl Step for LinearStep {
             }
             Ok(())
         })?;
-        slots.add(input.slot, of_input);
+        slots.add(slot, of_input);
         Ok(())
     }
 }

@@ -8,3 +8,4 @@ mod linear;
 mod margin_softmax;
 mod pooling;
 mod support;
+mod tape;

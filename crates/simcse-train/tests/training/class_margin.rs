@@ -43,6 +43,7 @@ fn objective(share: f64, setting: &Setting) -> ClassMargin {
         class_update: ClassUpdate::Lazy,
         initial_centres: InitialCentres::Random,
         class_learning_rate_factor: 2.0,
+        precision: simcse_ops::linear::Precision::Float32,
         near_duplicates: None,
     };
     let size = network(7, 0.2).embedding_size();
