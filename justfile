@@ -45,7 +45,7 @@ exp experiment config *arguments:
 baselines *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- baselines "$@"
 
-# Time training and encoding beside PyTorch, sentence-transformers and onnxruntime into results/bench (about an hour on an idle machine)
+# Time training and encoding beside PyTorch, sentence-transformers and onnxruntime into results/bench (half an hour on an idle machine)
 bench-peers *arguments:
     python3 benches/peers/run.py "$@"
 

@@ -127,17 +127,22 @@ impl Layer {
         if self.activation == Activation::Identity {
             return (output, Vec::new());
         }
+        if keeps {
+            return (self.activated(&output), output);
+        }
         let _time = profile::kernel("activation, forward");
-        let before = if keeps { output.clone() } else { Vec::new() };
         output.par_chunks_mut(CHUNK).for_each(|chunk| activate(self.level, self.activation, chunk));
-        (output, before)
+        (output, Vec::new())
     }
 
     /// What comes out of the activation.
     pub(crate) fn activated(self, before: &[f32]) -> Vec<f32> {
         let _time = profile::kernel("activation, forward");
-        let mut output = before.to_vec();
-        output.par_chunks_mut(CHUNK).for_each(|chunk| activate(self.level, self.activation, chunk));
+        let mut output = zeros(before.len());
+        output.par_chunks_mut(CHUNK).zip(before.par_chunks(CHUNK)).for_each(|(output, before)| {
+            output.copy_from_slice(before);
+            activate(self.level, self.activation, output);
+        });
         output
     }
 
