@@ -40,25 +40,7 @@ pub fn attention_at(
     segments: &Segments,
     masks: Option<&DropoutMasks>,
 ) -> Result<Tensor> {
-    let (tokens, columns) = projected.dims2()?;
-    if heads == 0 || columns == 0 || !columns.is_multiple_of(3 * heads) {
-        bail!("attention: {columns} columns are not queries, keys and values of {heads} heads");
-    }
-    if segments.tokens() != tokens {
-        bail!("attention: the segments hold {} tokens, the input {tokens}", segments.tokens());
-    }
-    if let Some(masks) = masks.filter(|masks| masks.rows() != segments.len()) {
-        bail!("attention: {} dropout masks for {} sentences", masks.rows(), segments.len());
-    }
-    let head_size = columns / 3 / heads;
-    let op = Attention {
-        level,
-        heads,
-        head_size,
-        queries: Queries::All,
-        segments: segments.clone(),
-        masks: masks.cloned(),
-    };
+    let op = Attention::new(level, projected.dims2()?, heads, Queries::All, segments, masks)?;
     projected.contiguous()?.apply_op1(op)
 }
 
@@ -83,15 +65,41 @@ impl Queries {
 /// Attention on plain numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Attention {
-    pub(crate) level: Level,
-    pub(crate) heads: usize,
-    pub(crate) head_size: usize,
-    pub(crate) queries: Queries,
-    pub(crate) segments: Segments,
-    pub(crate) masks: Option<DropoutMasks>,
+    level: Level,
+    heads: usize,
+    head_size: usize,
+    queries: Queries,
+    segments: Segments,
+    masks: Option<DropoutMasks>,
 }
 
 impl Attention {
+    /// Of projected states of this shape. Fails as [`attention`], and where the first token of a sentence without tokens
+    /// is to ask.
+    pub(crate) fn new(
+        level: Level,
+        (tokens, columns): (usize, usize),
+        heads: usize,
+        queries: Queries,
+        segments: &Segments,
+        masks: Option<&DropoutMasks>,
+    ) -> Result<Self> {
+        if heads == 0 || columns == 0 || !columns.is_multiple_of(3 * heads) {
+            bail!("attention: {columns} columns are not queries, keys and values of {heads} heads");
+        }
+        if segments.tokens() != tokens {
+            bail!("attention: the segments hold {} tokens, the input {tokens}", segments.tokens());
+        }
+        if let Some(masks) = masks.filter(|masks| masks.rows() != segments.len()) {
+            bail!("attention: {} dropout masks for {} sentences", masks.rows(), segments.len());
+        }
+        if queries == Queries::First && segments.any_empty() {
+            bail!("attention: a sentence without tokens has no first one");
+        }
+        let head_size = columns / 3 / heads;
+        Ok(Self { level, heads, head_size, queries, segments: segments.clone(), masks: masks.cloned() })
+    }
+
     fn hidden_size(&self) -> usize {
         self.heads * self.head_size
     }

@@ -75,7 +75,6 @@ pub fn layer_norm_at(
     }
     // A custom op takes three tensors: weight and bias travel as one.
     let affine = Tensor::stack(&[weights.weight, weights.bias], 0)?;
-    let keeps = input.track_op() || affine.track_op() || residual.is_some_and(Tensor::track_op);
     let op = LayerNorm {
         level,
         size,
@@ -83,7 +82,7 @@ pub fn layer_norm_at(
         segments: segments.clone(),
         input_masks: input_masks.cloned(),
         output_masks: output_masks.cloned(),
-        keeps,
+        keeps: input.track_op() || affine.track_op() || residual.is_some_and(Tensor::track_op),
         saved: Mutex::default(),
     };
     let input = input.contiguous()?;

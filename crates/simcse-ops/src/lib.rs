@@ -36,7 +36,6 @@ pub mod layer_norm;
 pub mod linear;
 pub mod margin_softmax;
 mod math;
-
 pub mod memory;
 pub mod pooling;
 mod products;

@@ -241,21 +241,16 @@ unsafe fn both(low: &[f32], high: &[f32], start: usize) -> __m512i {
     _mm512_or_si512(half(low), _mm512_slli_epi32::<16>(half(high)))
 }
 
-/// Lays up to sixteen rows into columns of `panel` (rows of `width` words, this row's column the first): word
+/// Lays up to sixteen rows into columns of `panel` (rows of [`WIDTH`] words, the first row's column the first): word
 /// `(step, i)` is that of step `step` of `rows[i]`.
-pub(super) fn transpose(rows: &[&[f32]], in_pairs: bool, width: usize, panel: &mut [u32]) {
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    unsafe fn pairs(values: &[f32]) -> __m512i {
-        // SAFETY: as the caller promises.
-        unsafe { load_pairs(values) }
-    }
+pub(super) fn transpose(rows: &[&[f32]], in_pairs: bool, panel: &mut [u32]) {
     #[target_feature(enable = "avx512f")]
     unsafe fn floats(values: &[f32]) -> __m512i {
         // SAFETY: masked lanes are not read, the others lie in the slice.
         unsafe { _mm512_maskz_loadu_epi32(first_lanes(values.len()), values.as_ptr().cast()) }
     }
     #[target_feature(enable = "avx512f")]
-    unsafe fn inner(rows: &[&[f32]], in_pairs: bool, width: usize, panel: &mut [u32]) {
+    unsafe fn inner(rows: &[&[f32]], in_pairs: bool, panel: &mut [u32]) {
         let length = rows[0].len();
         let values = if in_pairs { 32 } else { 16 };
         let mask = first_lanes(rows.len());
@@ -265,11 +260,11 @@ pub(super) fn transpose(rows: &[&[f32]], in_pairs: bool, width: usize, panel: &m
             for (register, row) in registers.iter_mut().zip(rows) {
                 let part = &row[start..end];
                 // SAFETY: the features are there (those of bfloat16 where pairs are asked for).
-                *register = unsafe { if in_pairs { pairs(part) } else { floats(part) } };
+                *register = unsafe { if in_pairs { load_pairs(part) } else { floats(part) } };
             }
             let steps = if in_pairs { (end - start).div_ceil(2) } else { end - start };
             for (step, column) in transposed(registers).into_iter().enumerate().take(steps) {
-                let target = &mut panel[(16 * block + step) * width..][..rows.len()];
+                let target = &mut panel[(16 * block + step) * WIDTH..][..rows.len()];
                 // SAFETY: lanes beyond the rows are masked.
                 unsafe { _mm512_mask_storeu_epi32(target.as_mut_ptr().cast(), mask, column) };
             }
@@ -280,7 +275,7 @@ pub(super) fn transpose(rows: &[&[f32]], in_pairs: bool, width: usize, panel: &m
         "sixteen rows"
     );
     // SAFETY: this module is entered only where `Kernel::available` found the features.
-    unsafe { inner(rows, in_pairs, width, panel) }
+    unsafe { inner(rows, in_pairs, panel) }
 }
 
 /// Rows and columns of 16 x 16 words exchanged.

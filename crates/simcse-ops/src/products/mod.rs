@@ -1,8 +1,9 @@
 //! Matrix products: float32, and bfloat16 with float32 sums.
 //!
-//! With AVX-512 both run through tiles of our own: the right matrix is laid out in panels that stay in the first-level
-//! cache, the left one is read where it lies. Elsewhere, and where a CPU cannot multiply bfloat16, the crate `gemm`
-//! multiplies, bfloat16 as float32 numbers that were rounded before: results agree but for the order of their sums.
+//! With AVX-512 bfloat16, and float32 where that is faster (see `Kernel::of` and [`Prepared`]), run through tiles of our
+//! own: the right matrix is laid out in panels that stay in the second-level cache. All else goes to the crate `gemm`;
+//! bfloat16, where a CPU cannot multiply it, as float32 numbers that were rounded before: results agree but for the order
+//! of their sums.
 //!
 //! Each element is one sum in one order, whatever the number of threads.
 

@@ -169,7 +169,7 @@ impl Group<'_> {
             let mut columns: [&[f32]; 16] = [&[]; 16];
             columns.iter_mut().take(count).enumerate().for_each(|(i, values)| *values = column(next + i));
             let start = (first + next) / WIDTH * self.steps * WIDTH + (first + next) % WIDTH;
-            transpose(&columns[..count], self.kernel == Kernel::Pairs, WIDTH, &mut self.words[start..]);
+            transpose(&columns[..count], self.kernel == Kernel::Pairs, &mut self.words[start..]);
             next += count;
         }
     }

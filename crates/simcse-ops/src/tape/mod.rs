@@ -44,11 +44,6 @@ struct Activated {
 }
 
 impl States {
-    /// Number of rows: tokens, or sentences after [`Tape::first_rows`].
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     fn view(&self) -> View<'_> {
         View::new(&self.values, self.rows, self.columns)
     }
@@ -138,28 +133,9 @@ impl Tape {
         masks: Option<&DropoutMasks>,
         first_only: bool,
     ) -> Result<States> {
-        let columns = projected.columns;
-        if heads == 0
-            || columns == 0
-            || !columns.is_multiple_of(3 * heads)
-            || segments.tokens() != projected.rows
-        {
-            bail!("attention: {columns} columns of {} tokens for {heads} heads", projected.rows);
-        }
-        if masks.is_some_and(|masks| masks.rows() != segments.len()) {
-            bail!("attention: one dropout mask for each of {} sentences", segments.len());
-        }
-        if first_only && segments.any_empty() {
-            bail!("attention: a sentence without tokens has no first one");
-        }
-        let attention = Attention {
-            level: self.level,
-            heads,
-            head_size: columns / 3 / heads,
-            queries: if first_only { Queries::First } else { Queries::All },
-            segments: segments.clone(),
-            masks: masks.cloned(),
-        };
+        let (queries, columns) = (if first_only { Queries::First } else { Queries::All }, projected.columns);
+        let attention =
+            Attention::new(self.level, (projected.rows, columns), heads, queries, segments, masks)?;
         let output = attention.forward(&projected.values);
         Ok(self.note(output, columns / 3, || {
             Box::new(AttentionStep { attention, projected: projected.clone() })
