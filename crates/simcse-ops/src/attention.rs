@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::Segments;
 use crate::dropout::DropoutMasks;
-use crate::math::{dot, exp, sum};
+use crate::math::{dot, exp, largest, sum};
 use crate::profile;
 use crate::simd::{Level, dispatch};
 use crate::small_products::{Left, multiply_small, padded};
@@ -305,26 +305,29 @@ impl Head<'_> {
     }
 
     /// Softmax of the scaled logits over the keys, in place; the padding becomes 0.
+    ///
+    /// Works on whole padded rows: most sentences have fewer tokens than a register has lanes, and would be left to the
+    /// scalar rest of every loop.
     #[inline(always)]
     fn softmax(&self, logits: &mut [f32]) {
         let scale = self.scale();
         for row in logits.chunks_exact_mut(padded(self.length)) {
-            let (row, padding) = row.split_at_mut(self.length);
-            let largest = row.iter().fold(f32::NEG_INFINITY, |largest, value| largest.max(*value));
+            row[self.length..].fill(f32::NEG_INFINITY);
+            let largest = largest(row);
             row.iter_mut().for_each(|value| *value = exp((*value - largest) * scale));
+            row[self.length..].fill(0.0);
             let inverse = 1.0 / sum(row, |value| value);
             row.iter_mut().for_each(|value| *value *= inverse);
-            padding.fill(0.0);
         }
     }
 
-    /// Multiplies probabilities, or their gradient, by the dropout mask.
+    /// Multiplies probabilities, or their gradient, by the dropout mask. Padding, which is 0, stays 0.
     #[inline(always)]
     fn mask(&self, values: &mut [f32]) {
         let Some((masks, sentence)) = self.masks else { return };
         for (query, row) in values.chunks_exact_mut(padded(self.length)).enumerate() {
             let first = (self.head * self.length + query) * self.length;
-            masks.apply(self.level, sentence, first as u32, &mut row[..self.length]);
+            masks.apply(self.level, sentence, first as u32, row);
         }
     }
 }

@@ -7,25 +7,22 @@ use rayon::prelude::*;
 
 use crate::Segments;
 use crate::dropout::DropoutMasks;
-use crate::gradients;
+use crate::gradients::{self, RowGradient};
 use crate::profile;
 use crate::simd::Level;
 use crate::tensors::{values, with_values};
 
 /// Rows of `table` `[V, E]` for the tokens `ids` (length `T`), under dropout where `masks` are given: `[T, E]`.
 ///
-/// The mask position of element `e` of the `t`-th token of a sentence is `t · E + e`. The gradient of the
-/// table is dense. Fails when an id is not below `V`, or ids, segments and masks disagree on their counts.
+/// The mask position of element `e` of the `t`-th token of a sentence is `t · E + e`. [`crate::gradients::backward`] gives
+/// the gradient of a table that is a variable by row. Fails when an id is not below `V`, or ids, segments and masks disagree on their counts.
 pub fn embedding(
     table: &Tensor,
     ids: &[u32],
     segments: &Segments,
     masks: Option<&DropoutMasks>,
 ) -> Result<Tensor> {
-    let (vocabulary_size, embedding_size) = table.dims2()?;
-    if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary_size) {
-        bail!("embedding: token id {id} in a vocabulary of {vocabulary_size}");
-    }
+    let embedding_size = check_ids(table, ids)?;
     if ids.len() != segments.tokens() {
         bail!("embedding: {} ids, but the segments hold {} tokens", ids.len(), segments.tokens());
     }
@@ -34,6 +31,15 @@ pub fn embedding(
     }
     let op = Embedding { ids: ids.into(), segments: segments.clone(), masks: masks.cloned(), embedding_size };
     table.contiguous()?.apply_op1(op)
+}
+
+/// The columns of `table`. Fails when it lacks a row for one of `ids`.
+pub(crate) fn check_ids(table: &Tensor, ids: &[u32]) -> Result<usize> {
+    let (vocabulary_size, embedding_size) = table.dims2()?;
+    if let Some(id) = ids.iter().find(|id| **id as usize >= vocabulary_size) {
+        bail!("embedding: token id {id} in a vocabulary of {vocabulary_size}");
+    }
+    Ok(embedding_size)
 }
 
 struct Embedding {
@@ -81,12 +87,6 @@ impl CustomOp1 for Embedding {
         let size = self.embedding_size;
         let mut tokens = with_values(gradient, |gradient| Ok(gradient.to_vec()))?;
         self.apply_masks(&mut tokens);
-        gradients::of_input(table, |result, _| {
-            // One thread: a few thousand short additions, and the same order everywhere.
-            for (&id, token) in self.ids.iter().zip(tokens.chunks(size)) {
-                let row = &mut result[id as usize * size..(id as usize + 1) * size];
-                row.iter_mut().zip(token).for_each(|(sum, value)| *sum += value);
-            }
-        })
+        gradients::of_rows(table, || RowGradient::of_tokens(&self.ids, &tokens, size))
     }
 }

@@ -16,6 +16,7 @@
 //! | [`margin_softmax`] | cross-entropy over normalised classes with a margin, `[B, D]`, `[C, D]` → `[B]` |
 //! | [`adamw`] | AdamW update in place |
 //! | [`gradients`] | a backward pass that keeps gradients of parameters from candle's sums |
+//! | [`in_place`] | one tensor updated by another, value by value |
 //! | [`tape`] | layers of a transformer end to end, as one op of candle |
 //! | [`profile`] | where the time of a step goes |
 //! | [`memory`] | pages of freed tensors are kept for the next ones |
@@ -32,6 +33,7 @@ pub mod conv_max;
 pub mod dropout;
 pub mod embedding;
 pub mod gradients;
+pub mod in_place;
 pub mod layer_norm;
 pub mod linear;
 pub mod margin_softmax;

@@ -74,6 +74,22 @@ pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
+/// The largest element; -∞ of none.
+#[inline(always)]
+pub(crate) fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, |largest, value| largest.max(*value));
+    for chunk in chunks {
+        // Not `max`: its care for NaN costs more than the comparison. A NaN among the sums will be seen there.
+        lanes
+            .iter_mut()
+            .zip(chunk)
+            .for_each(|(lane, value)| *lane = if *value > *lane { *value } else { *lane });
+    }
+    lanes.iter().fold(rest, |largest, lane| largest.max(*lane))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,19 @@ pub(crate) fn values<'a>(name: &str, storage: &'a CpuStorage, layout: &Layout) -
     }
 }
 
+/// The values of a contiguous float32 storage, to be written.
+pub(crate) fn values_mut<'a>(
+    name: &str,
+    storage: &'a mut CpuStorage,
+    layout: &Layout,
+) -> Result<&'a mut [f32]> {
+    let CpuStorage::F32(values) = storage else { bail!("{name}: the values must be float32") };
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&mut values[start..end]),
+        None => bail!("{name}: the values must be contiguous, got strides {:?}", layout.stride()),
+    }
+}
+
 /// Calls `use_values` with the float32 values of a CPU tensor, made contiguous where it is not.
 pub(crate) fn with_values<R>(tensor: &Tensor, use_values: impl FnOnce(&[f32]) -> Result<R>) -> Result<R> {
     let tensor = tensor.contiguous()?;

@@ -92,9 +92,9 @@ fn fused(problem: &Problem, level: Level) -> [Vec<f32>; 4] {
     let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     [
         flat(&output),
-        flat(gradients.get(&tokens).unwrap()),
-        flat(gradients.get(&weight).unwrap()),
-        flat(gradients.get(&bias).unwrap()),
+        flat(&gradients.whole(&tokens).unwrap().unwrap()),
+        flat(&gradients.whole(&weight).unwrap().unwrap()),
+        flat(&gradients.whole(&bias).unwrap().unwrap()),
     ]
 }
 
@@ -118,7 +118,7 @@ fn several_widths_stand_side_by_side() {
             filters.iter().map(|(weight, bias)| (weight.as_tensor(), bias.as_tensor())).collect();
         let output = conv_relu_max_at(Level::current(), &tokens, &borrowed, &segments).unwrap();
         let gradients = backward(&output.sqr().unwrap().sum_all().unwrap()).unwrap();
-        let of = |tensor: &Tensor| gradients.get(tensor).unwrap().clone();
+        let of = |tensor: &Tensor| gradients.whole(tensor).unwrap().unwrap();
         let of_filters: Vec<[Tensor; 2]> =
             borrowed.iter().map(|(weight, bias)| [of(weight), of(bias)]).collect();
         (output, of(&tokens), of_filters)

@@ -15,10 +15,11 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use simcse_data::DataError;
 use simcse_model::ParameterSet;
+use simcse_ops::adamw::Moments;
 
 use crate::health::Health;
 use crate::objective::Objective;
-use crate::optimizer::{AdamW, Moments};
+use crate::optimizer::AdamW;
 use crate::{Result, TrainError};
 
 const STATE: &str = "state";

@@ -1,11 +1,17 @@
 //! A table of class centres, of which a step may look at a few: sampled classes as in Partial FC (An et al. 2022, "Killing
 //! Two Birds with One Stone", section 3.1).
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use candle_core::{Device, Tensor, Var};
 use rand::seq::index;
 use rand_distr::{Distribution as _, Normal};
 use simcse_losses::ClassUpdate;
-use simcse_ops::adamw::{AdamWStep, adamw, adamw_rows};
+use simcse_ops::adamw::{AdamWStep, Moments, adamw, adamw_rows};
+use simcse_ops::gradients::Gradients;
+use simcse_ops::margin_softmax::{
+    ClassDiagnostics, MarginSoftmax, TableMoments, TableUpdate, margin_softmax, margin_softmax_moving,
+};
 use simcse_random::Stream;
 
 use crate::Result;
@@ -24,8 +30,9 @@ pub struct ClassTable {
     /// `[C · sub_centres, D]`.
     centres: Var,
     sub_centres: usize,
-    first: Vec<f32>,
-    second: Vec<f32>,
+    /// Shared with the loss under way, whose backward pass moves a table that it sees as a whole.
+    moments: Arc<Mutex<TableMoments>>,
+    /// Of the same at the end of the last step.
     steps: u64,
 }
 
@@ -65,18 +72,19 @@ impl ClassTable {
         if sub_centres == 0 || rows % sub_centres != 0 {
             return Err(anyhow::anyhow!("{rows} centres make no classes of {sub_centres} centres").into());
         }
-        let zeros = vec![0.0; rows * size];
+        let moments = TableMoments { moments: Moments::zeros(rows * size), updates: 0 };
         let centres = Var::from_tensor(centres)?;
-        Ok(Self { centres, sub_centres, first: zeros.clone(), second: zeros, steps: 0 })
+        Ok(Self { centres, sub_centres, moments: Arc::new(Mutex::new(moments)), steps: 0 })
     }
 
     /// Everything that steps change, by name.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let moments = |values: &[f32]| Tensor::from_slice(values, self.centres.shape(), &Device::Cpu);
+        let tensor = |values: &[f32]| Tensor::from_slice(values, self.centres.shape(), &Device::Cpu);
+        let held = self.moments();
         Ok(vec![
             (CENTRES.to_owned(), self.centres.as_tensor().clone()),
-            (FIRST.to_owned(), moments(&self.first)?),
-            (SECOND.to_owned(), moments(&self.second)?),
+            (FIRST.to_owned(), tensor(&held.moments.first)?),
+            (SECOND.to_owned(), tensor(&held.moments.second)?),
             // A checkpoint holds float32; exact up to 2^24 steps.
             (STEPS.to_owned(), Tensor::new(&[self.steps as f32], &Device::Cpu)?),
         ])
@@ -96,11 +104,12 @@ impl ClassTable {
             }
             Ok(tensor.flatten_all()?.to_vec1()?)
         };
-        (self.first, self.second) = (values(FIRST)?, values(SECOND)?);
+        let moments = Moments { first: values(FIRST)?, second: values(SECOND)? };
         values(CENTRES)?;
         self.centres.set(find(CENTRES)?)?;
         let steps = find(STEPS)?.flatten_all()?.to_vec1::<f32>()?;
         self.steps = steps.first().copied().unwrap_or_default() as u64;
+        *self.moments() = TableMoments { moments, updates: self.steps };
         Ok(())
     }
 
@@ -165,37 +174,78 @@ impl ClassTable {
         chosen
     }
 
-    /// Moves the centres of a step by their gradient, `[S · sub_centres, D]`. `step.step` is counted here.
+    /// The loss of embeddings `[B, D]` over the classes of a step, `[B]`. Its backward pass moves a table that is seen
+    /// as a whole by `step`; sampled centres are left to [`ClassTable::update`].
+    pub(crate) fn loss(
+        &self,
+        embeddings: &Tensor,
+        sampled: &SampledClasses,
+        loss: MarginSoftmax,
+        step: AdamWStep,
+    ) -> Result<(Tensor, ClassDiagnostics)> {
+        let (centres, labels) = (sampled.centres.as_tensor(), &sampled.labels);
+        Ok(match sampled.rows {
+            Some(_) => margin_softmax(embeddings, centres, labels, loss)?,
+            None => {
+                let update = TableUpdate { state: self.moments.clone(), step };
+                margin_softmax_moving(embeddings, centres, labels, loss, update)?
+            }
+        })
+    }
+
+    /// Moves the centres of a step by their gradient, `[S · sub_centres, D]`, where the backward pass has not done so.
+    /// `step.step` is counted here.
     ///
     /// # Errors
-    /// When the gradient is of another shape.
+    /// When no gradient reached the centres.
     pub fn update(
         &mut self,
         sampled: &SampledClasses,
-        gradient: &Tensor,
+        gradients: &Gradients,
         update: ClassUpdate,
         step: AdamWStep,
     ) -> Result<()> {
         self.steps += 1;
         let step = AdamWStep { step: self.steps, ..step };
-        let (first, second) = (self.first.as_mut_slice(), self.second.as_mut_slice());
-        match (&sampled.rows, update) {
-            (None, _) => adamw(self.centres.as_tensor(), gradient, first, second, step)?,
-            (Some(rows), ClassUpdate::Lazy) => {
-                adamw_rows(self.centres.as_tensor(), rows, gradient, first, second, step)?;
+        let mut held = lock(&self.moments);
+        if let Some(rows) = &sampled.rows {
+            let gradient = gradients.whole(&sampled.centres)?.ok_or_else(no_gradient)?;
+            let moments = &mut held.moments;
+            match update {
+                ClassUpdate::Lazy => adamw_rows(self.centres.as_tensor(), rows, &gradient, moments, step)?,
+                ClassUpdate::Dense => {
+                    let numbers = Tensor::from_slice(rows, rows.len(), &Device::Cpu)?;
+                    let dense = self.centres.zeros_like()?.index_add(&numbers, &gradient, 0)?;
+                    adamw(self.centres.as_tensor(), &dense, moments, step)?;
+                }
             }
-            (Some(rows), ClassUpdate::Dense) => {
-                let numbers = Tensor::from_slice(rows, rows.len(), &Device::Cpu)?;
-                let dense = self.centres.zeros_like()?.index_add(&numbers, gradient, 0)?;
-                adamw(self.centres.as_tensor(), &dense, first, second, step)?;
-            }
+            held.updates = self.steps;
+        }
+        if held.updates != self.steps {
+            return Err(no_gradient().into());
         }
         Ok(())
     }
+
+    fn moments(&self) -> MutexGuard<'_, TableMoments> {
+        lock(&self.moments)
+    }
+}
+
+fn lock(moments: &Mutex<TableMoments>) -> MutexGuard<'_, TableMoments> {
+    moments.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn no_gradient() -> anyhow::Error {
+    anyhow::anyhow!("no gradient reached the class centres")
 }
 
 #[cfg(test)]
 mod tests {
+    use simcse_ops::gradients::backward;
+    use simcse_ops::linear::Precision;
+    use simcse_ops::margin_softmax::Margin;
+
     use super::*;
 
     const STEP: AdamWStep = AdamWStep {
@@ -214,6 +264,17 @@ mod tests {
 
     fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
         tensor.to_vec2().unwrap()
+    }
+
+    /// One step on an embedding of the class that is first among the sampled ones.
+    fn step(table: &mut ClassTable, sampled: &SampledClasses, update: ClassUpdate) -> Result<()> {
+        let loss =
+            MarginSoftmax { scale: 4.0, margin: Margin::None, sub_centres: 2, precision: Precision::Float32 };
+        let sampled =
+            SampledClasses { rows: sampled.rows.clone(), centres: sampled.centres.clone(), labels: vec![0] };
+        let embedding = Var::new(&[[1.0_f32, -0.5, 0.25]], &Device::Cpu)?;
+        let losses = table.loss(&embedding, &sampled, loss, STEP)?.0;
+        table.update(&sampled, &backward(&losses.sum_all()?)?, update, STEP)
     }
 
     #[test]
@@ -248,11 +309,10 @@ mod tests {
         for (update, others_move) in [(ClassUpdate::Lazy, false), (ClassUpdate::Dense, true)] {
             let mut table = table();
             let everything = table.sample(&[0], 1.0, Stream::from_seed(1)).unwrap();
-            let ones = everything.centres.ones_like().unwrap();
-            table.update(&everything, &ones, update, STEP).unwrap();
+            step(&mut table, &everything, update).unwrap();
             let before = rows(table.centres());
             let sampled = table.sample(&[7], 0.01, Stream::from_seed(1)).unwrap();
-            table.update(&sampled, &sampled.centres.ones_like().unwrap(), update, STEP).unwrap();
+            step(&mut table, &sampled, update).unwrap();
             let after = rows(table.centres());
             assert!(after[14] != before[14] && after[15] != before[15], "its own centres");
             assert_eq!(after[0] != before[0], others_move, "{update:?}: the momentum of the first step");

@@ -15,15 +15,13 @@
 
 use std::ops::Range;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 use simcse_data::TokenBatch;
 use simcse_model::{Mode, ParameterSet, SentenceEncoder};
 
-use simcse_ops::gradients::backward;
+use simcse_ops::gradients::{Gradients, backward};
 
 use crate::Result;
-use crate::in_place::update;
 
 /// The forward pass of a step, from which gradients can be taken once there is a loss.
 pub(crate) struct Forward<'a> {
@@ -61,11 +59,12 @@ impl<'a> Forward<'a> {
     }
 
     /// Gradients of `loss`, a function of [`Forward::embeddings`], by parameter.
-    pub(crate) fn gradients(self, loss: &Tensor) -> Result<GradStore> {
+    pub(crate) fn gradients(self, loss: &Tensor) -> Result<Gradients> {
         let mut of_loss = backward(loss)?;
         let Some(last) = self.last else { return Ok(of_loss) };
         // A loss that does not use the embeddings leaves all gradients missing, as it does without pieces.
         let Some(slopes) = of_loss.remove(&self.embeddings) else { return Ok(of_loss) };
+        let slopes = slopes.to_whole(&self.embeddings)?;
         // Those that are left belong to parameters of the objective.
         let mut total = of_loss;
         let mut held = Some(last);
@@ -113,16 +112,13 @@ fn embed_pieces(
 
 /// Adds `gradients` of `parameters` to `total`; those of other tensors are let go.
 pub(crate) fn accumulate(
-    total: &mut GradStore,
-    mut gradients: GradStore,
+    total: &mut Gradients,
+    mut gradients: Gradients,
     parameters: &ParameterSet,
 ) -> Result<()> {
     for (_, variable) in parameters.iter() {
         let Some(gradient) = gradients.remove(variable) else { continue };
-        match total.get(variable) {
-            Some(sum) => update(sum, &gradient, |sum, gradient| sum + gradient)?,
-            None => drop(total.insert(variable, gradient)),
-        }
+        total.add(variable, gradient)?;
     }
     Ok(())
 }
@@ -219,8 +215,9 @@ mod tests {
         let forward = Forward::new(encoder, &tokens, mode, piece_rows).unwrap();
         let loss = loss(forward.embeddings());
         let gradients = forward.gradients(&loss).unwrap();
-        let flat =
-            |variable: &Var| gradients.get(variable).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let flat = |variable: &Var| {
+            gradients.whole(variable).unwrap().unwrap().flatten_all().unwrap().to_vec1().unwrap()
+        };
         encoder.parameters().iter().map(|(_, variable)| flat(variable)).collect()
     }
 

@@ -25,7 +25,6 @@ pub mod config;
 mod error;
 mod gradient_cache;
 pub mod health;
-mod in_place;
 pub mod interrupt;
 pub mod masked_language;
 pub mod objective;

@@ -1,10 +1,10 @@
 //! AdamW with parameter groups and clipping by the global norm.
 
-use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::Var;
 use serde::{Deserialize, Serialize};
 use simcse_model::ParameterSet;
-use simcse_ops::adamw::{AdamWStep, adamw};
+use simcse_ops::adamw::{AdamWStep, Moments, MovedRows, adamw, adamw_table};
+use simcse_ops::gradients::{Gradient, Gradients};
 
 use crate::config::{TrainConfig, check};
 use crate::{Result, TrainError};
@@ -29,21 +29,32 @@ impl ParameterGroup {
     }
 }
 
-/// The moments of one parameter.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Moments {
-    /// Running mean of the gradient.
-    pub first: Vec<f32>,
-    /// Running mean of its square.
-    pub second: Vec<f32>,
-}
-
 struct Trained {
     name: String,
     variable: Var,
     moments: Moments,
+    /// Of a table whose gradient comes by row; `None` until it is known.
+    moved: Option<MovedRows>,
     learning_rate_factor: f64,
     weight_decay: f64,
+}
+
+impl Trained {
+    fn update(&mut self, gradient: &Gradient, step: AdamWStep) -> Result<()> {
+        let (table, moments) = (self.variable.as_tensor(), &mut self.moments);
+        match gradient {
+            Gradient::Whole(gradient) => {
+                self.moved = None;
+                adamw(table, gradient, moments, step)?;
+            }
+            Gradient::Rows(gradient) => {
+                let size = table.dims().last().copied().unwrap_or_default();
+                let moved = self.moved.get_or_insert_with(|| MovedRows::of(moments, size));
+                adamw_table(table, gradient, moments, moved, step)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// AdamW over a [`ParameterSet`].
@@ -69,11 +80,11 @@ impl AdamW {
         }
         let parameters = parameters.iter().map(|(name, variable)| {
             let group = config.groups.iter().find(|group| name.starts_with(&group.prefix));
-            let zeros = vec![0.0; variable.elem_count()];
             Trained {
                 name: name.to_owned(),
                 variable: variable.clone(),
-                moments: Moments { first: zeros.clone(), second: zeros },
+                moments: Moments::zeros(variable.elem_count()),
+                moved: None,
                 learning_rate_factor: group.map_or(1.0, |group| group.learning_rate_factor),
                 weight_decay: group.map_or(config.weight_decay, |group| group.weight_decay),
             }
@@ -85,7 +96,7 @@ impl AdamW {
     ///
     /// Fails, and changes nothing, when a parameter has no gradient or one that is not finite; the message
     /// lists the parameters.
-    pub fn step(&mut self, gradients: &GradStore, learning_rate: f64) -> Result<f64> {
+    pub fn step(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<f64> {
         let found = self.collect(gradients)?;
         let norm = self.global_norm(&found)?;
         self.steps += 1;
@@ -100,13 +111,12 @@ impl AdamW {
                 step: self.steps,
                 gradient_scale,
             };
-            let Moments { first, second } = &mut parameter.moments;
-            adamw(parameter.variable.as_tensor(), gradient, first, second, step)?;
+            parameter.update(gradient, step)?;
         }
         Ok(norm)
     }
 
-    fn collect<'a>(&self, gradients: &'a GradStore) -> Result<Vec<&'a Tensor>> {
+    fn collect<'a>(&self, gradients: &'a Gradients) -> Result<Vec<&'a Gradient>> {
         let missing: Vec<&str> = self
             .parameters
             .iter()
@@ -125,10 +135,10 @@ impl AdamW {
     }
 
     /// Square root of the sum of all squares, in float64, in the order of the names.
-    fn global_norm(&self, gradients: &[&Tensor]) -> Result<f64> {
+    fn global_norm(&self, gradients: &[&Gradient]) -> Result<f64> {
         let mut sum = 0.0;
         for (parameter, gradient) in self.parameters.iter().zip(gradients) {
-            let part = simcse_ops::adamw::sum_of_squares(gradient)?;
+            let part = gradient.sum_of_squares()?;
             if !part.is_finite() {
                 let finding = format!(
                     "the gradient of {} is not finite: lower the learning rate, or look for a division by a \
@@ -156,6 +166,7 @@ impl AdamW {
     pub fn restore(&mut self, steps: u64, mut moments: impl FnMut(&str) -> Result<Moments>) -> Result<()> {
         for parameter in &mut self.parameters {
             parameter.moments = moments(&parameter.name)?;
+            parameter.moved = None;
         }
         self.steps = steps;
         Ok(())

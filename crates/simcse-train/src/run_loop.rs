@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use candle_core::Tensor;
-use candle_core::backprop::GradStore;
 use simcse_model::{DropoutStream, Mode, SentenceEncoder};
-use simcse_ops::gradients::backward;
+use simcse_ops::gradients::{Gradients, backward};
 use simcse_ops::profile;
 use simcse_random::Stream;
 
@@ -16,7 +15,7 @@ use crate::config::TrainConfig;
 use crate::gradient_cache::{Forward, accumulate, pieces};
 use crate::health::{Health, HealthConfig};
 use crate::interrupt::Interrupt;
-use crate::objective::{Diagnostics, Objective};
+use crate::objective::{Diagnostics, LossContext, Objective};
 use crate::optimizer::AdamW;
 use crate::progress::Progress;
 use crate::{Result, StepBatch, TrainError};
@@ -188,7 +187,10 @@ impl<'a> Run<'a> {
         let forward = Forward::new(self.encoder, &batch.tokens, mode, config.gradient_cache_rows)?;
         drop(phase);
         let phase = profile::phase("loss");
-        let step_loss = self.objective.loss(forward.embeddings(), &batch, Health::looks_at(done))?;
+        let learning_rate =
+            config.learning_rate * config.schedule.factor(done, config.warmup_steps, config.steps);
+        let context = LossContext { learning_rate, diagnose: Health::looks_at(done) };
+        let step_loss = self.objective.loss(forward.embeddings(), &batch, context)?;
         let loss = f64::from(step_loss.loss.to_scalar::<f32>()?);
         self.state.health.check(done + 1, loss, step_loss.diagnostics.as_ref())?;
         drop(phase);
@@ -200,8 +202,6 @@ impl<'a> Run<'a> {
         let auxiliary_loss = self.add_auxiliary(&batch, &mut gradients)?;
         drop(phase);
         let phase = profile::phase("optimiser");
-        let learning_rate =
-            config.learning_rate * config.schedule.factor(done, config.warmup_steps, config.steps);
         let gradient_norm = self.optimizer.step(&gradients, learning_rate)?;
         self.objective.update(&gradients, learning_rate)?;
         drop(phase);
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
     }
 
     /// Adds the gradients of weight · auxiliary loss; returns that loss without its weight.
-    fn add_auxiliary(&self, batch: &StepBatch, gradients: &mut GradStore) -> Result<Option<f64>> {
+    fn add_auxiliary(&self, batch: &StepBatch, gradients: &mut Gradients) -> Result<Option<f64>> {
         let Some(auxiliary) = self.trainer.auxiliary else { return Ok(None) };
         let (stream, done) = (self.trainer.stream.named("auxiliary"), self.state.step);
         let mut sum = 0.0;

@@ -3,10 +3,9 @@
 use candle_core::{Result, Tensor, bail};
 use simcse_data::TokenBatch;
 use simcse_ops::Segments;
-use simcse_ops::embedding::embedding;
 use simcse_ops::layer_norm::{LayerNormSites, LayerNormWeights, layer_norm};
 use simcse_ops::linear::{Activation, Precision, linear};
-use simcse_ops::tape::{NormSites, States, Tape};
+use simcse_ops::tape::{NormSites, Rows, States, Tape};
 
 use super::config::TransformerConfig;
 use super::dropout::DropoutRates;
@@ -164,12 +163,17 @@ impl Layer {
             if first_only { Segments::of_single_tokens(pass.segments.len()) } else { pass.segments.clone() };
         let mixed = linear(tape, &mixed, &[&self.attention_output], identity)?;
         let input_masks = masks("attention_output", rates.attention_output)?;
-        let sites = NormSites { segments: &segments, residual: &residual, input_masks: input_masks.as_ref() };
+        let sites = NormSites {
+            segments: &segments,
+            residual: Some(&residual),
+            input_masks: input_masks.as_ref(),
+            output_masks: None,
+        };
         let states = tape.layer_norm(&mixed, self.attention_norm.weights(), sites)?;
         let inner = linear(tape, &states, &[&self.intermediate], config.hidden_act.into())?;
         let output = linear(tape, &inner, &[&self.output], identity)?;
         let input_masks = masks("feed_forward_output", rates.feed_forward_output)?;
-        let sites = NormSites { residual: &states, input_masks: input_masks.as_ref(), ..sites };
+        let sites = NormSites { residual: Some(&states), input_masks: input_masks.as_ref(), ..sites };
         tape.layer_norm(&output, self.output_norm.weights(), sites)
     }
 }
@@ -224,7 +228,7 @@ impl Network {
         wants: impl Fn(usize) -> bool,
         first_only: bool,
     ) -> Result<Vec<Tensor>> {
-        let (mut tape, mut states) = Tape::begin(&self.embed(config, pass)?)?;
+        let (mut tape, mut states) = self.embed(config, pass)?;
         let last = self.layers.len();
         let mut wanted = Vec::new();
         if wants(0) {
@@ -241,29 +245,31 @@ impl Network {
     }
 
     /// `[T, H]`: word + position + type 0, norm, dropout, and ALBERT's mapping.
-    fn embed(&self, config: &TransformerConfig, pass: &Pass<'_>) -> Result<Tensor> {
+    fn embed(&self, config: &TransformerConfig, pass: &Pass<'_>) -> Result<(Tape, States)> {
         let (batch, longest, room) = (pass.batch, pass.batch.longest(), config.max_tokens());
         if longest > room {
             bail!(
                 "a sentence of {longest} tokens for an encoder with {room} positions; fix: lower max_tokens"
             );
         }
-        let words = embedding(&self.words, batch.ids(), &pass.segments, None)?;
-        let rows = self.positions.narrow(0, config.first_position(), longest)?;
-        let rows = rows.broadcast_add(&self.types.narrow(0, 0, 1)?)?; // [longest, E]
-        let places: Vec<u32> = batch.offsets().windows(2).flat_map(|pair| 0..pair[1] - pair[0]).collect();
-        let places = embedding(&rows, &places, &pass.segments, None)?;
+        let first = config.first_position() as u32;
+        let places: Vec<u32> =
+            batch.offsets().windows(2).flat_map(|pair| first..first + pair[1] - pair[0]).collect();
+        let (mut tape, sums) = Tape::begin_with_rows(&[
+            Rows { table: &self.words, ids: batch.ids() },
+            Rows { table: &self.positions, ids: &places },
+            Rows { table: &self.types, ids: &vec![0; places.len()] },
+        ])?;
         let output_masks = pass.mode.masks("embeddings", pass.rates.embeddings, batch)?;
-        let sites = LayerNormSites {
-            segments: &pass.segments,
-            residual: Some(&places),
-            input_masks: None,
-            output_masks: output_masks.as_ref(),
+        let (segments, output_masks) = (&pass.segments, output_masks.as_ref());
+        let sites = NormSites { segments, residual: None, input_masks: None, output_masks };
+        let states = tape.layer_norm(&sums, self.norm.weights(), sites)?;
+        let states = match &self.mapping {
+            Some(Linear { weight, bias }) => {
+                tape.linear(&states, &[(weight, bias)], Activation::Identity, pass.precision)?
+            }
+            None => states,
         };
-        let states = self.norm.apply(&words, sites)?;
-        match &self.mapping {
-            Some(mapping) => mapping.apply(&states, Activation::Identity, pass.precision),
-            None => Ok(states),
-        }
+        Ok((tape, states))
     }
 }

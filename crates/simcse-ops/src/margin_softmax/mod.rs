@@ -4,11 +4,16 @@
 //! walked through in blocks that stay in the cache: forward keeps one number for each row, backward computes the
 //! logits of a block again.
 
+mod backward;
 mod directions;
+mod seen;
 mod streamed;
+
+use std::sync::{Arc, Mutex};
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::adamw::{AdamWStep, Moments};
 use crate::linear::Precision;
 use crate::simd::Level;
 use crate::tensors::lock;
@@ -48,6 +53,25 @@ pub struct ClassDiagnostics {
     pub nearest: Vec<u32>,
 }
 
+/// What AdamW keeps of a table that moves in the backward pass.
+#[derive(Debug, Clone, Default)]
+pub struct TableMoments {
+    /// Of the table's values.
+    pub moments: Moments,
+    /// How often the table has been moved.
+    pub updates: u64,
+}
+
+/// The table is to be moved in the backward pass, each block while its gradient is in the cache: a gradient of 400 MB
+/// (100,000 classes of 1,024 values) is never written (after Lv et al. 2023, "Full Parameter Fine-tuning", LOMO).
+#[derive(Debug, Clone)]
+pub struct TableUpdate {
+    /// Behind a lock: the backward pass writes it.
+    pub state: Arc<Mutex<TableMoments>>,
+    /// The constants; its number is that of [`TableMoments::updates`].
+    pub step: AdamWStep,
+}
+
 /// `-ln softmax(s · [cos θ₀, …, margin(cos θ_label), …])[label]` of each row: embeddings `[B, D]` and table
 /// `[C · sub_centres, D]`, of which class c owns `sub_centres` rows in a row → `[B]`.
 ///
@@ -62,6 +86,19 @@ pub fn margin_softmax(
     margin_softmax_at(Level::current(), embeddings, table, labels, loss)
 }
 
+/// [`margin_softmax`] over a table that its backward pass moves by AdamW, and gives no gradient for: to the bit as
+/// [`crate::adamw::adamw`] with that gradient would. Fails as [`margin_softmax`], and where the moments have another size.
+pub fn margin_softmax_moving(
+    embeddings: &Tensor,
+    table: &Tensor,
+    labels: &[u32],
+    loss: MarginSoftmax,
+    update: TableUpdate,
+) -> Result<(Tensor, ClassDiagnostics)> {
+    crate::adamw::check_moments(table, &lock(&update.state).moments)?;
+    streamed(Level::current(), embeddings, table, labels, loss, Some(update))
+}
+
 /// [`margin_softmax`] with its element-wise passes at a chosen SIMD level.
 pub fn margin_softmax_at(
     level: Level,
@@ -69,6 +106,17 @@ pub fn margin_softmax_at(
     table: &Tensor,
     labels: &[u32],
     loss: MarginSoftmax,
+) -> Result<(Tensor, ClassDiagnostics)> {
+    streamed(level, embeddings, table, labels, loss, None)
+}
+
+fn streamed(
+    level: Level,
+    embeddings: &Tensor,
+    table: &Tensor,
+    labels: &[u32],
+    loss: MarginSoftmax,
+    update: Option<TableUpdate>,
 ) -> Result<(Tensor, ClassDiagnostics)> {
     let ((rows, size), (table_rows, table_size)) = (embeddings.dims2()?, table.dims2()?);
     let sub_centres = loss.sub_centres;
@@ -88,8 +136,9 @@ pub fn margin_softmax_at(
         loss,
         shape: TableShape { rows, size, classes },
         labels: labels.to_vec(),
-        seen: std::sync::Arc::default(),
-        inverses: std::sync::Mutex::default(),
+        seen: Arc::default(),
+        inverses: Mutex::default(),
+        update,
     };
     let seen = op.seen.clone();
     let losses = embeddings.contiguous()?.apply_op2(&table.contiguous()?, op)?;

@@ -15,12 +15,13 @@ use candle_core::{Result, Tensor, bail};
 use crate::Segments;
 use crate::attention::{Attention, Queries};
 use crate::dropout::DropoutMasks;
+use crate::embedding::check_ids;
 use crate::layer_norm::{LayerNorm, LayerNormWeights};
 use crate::linear::{Activation, Layer, Precision};
 use crate::products::View;
 use crate::simd::Level;
 use crate::tensors::{with_all_values, with_values};
-use steps::{AttentionStep, FirstRows, LinearInput, LinearStep, LinearWeights, NormStep, Step};
+use steps::{AttentionStep, FirstRows, LinearInput, LinearStep, LinearWeights, NormStep, RowsStep, Step};
 use walk::Walk;
 
 /// A matrix on a tape, `[rows, columns]`. Cheap to clone.
@@ -57,15 +58,26 @@ pub struct Tape {
     slots: usize,
 }
 
+/// Rows of a table `[V, E]`, one of each token.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'a> {
+    /// The table.
+    pub table: &'a Tensor,
+    /// Its row for each token, `[T]`.
+    pub ids: &'a [u32],
+}
+
 /// What stands around a layer normalisation, as [`crate::layer_norm::LayerNormSites`].
 #[derive(Debug, Clone, Copy)]
 pub struct NormSites<'a> {
     /// The sentences of the batch.
     pub segments: &'a Segments,
     /// Added to the input after its dropout, `[T, H]`.
-    pub residual: &'a States,
+    pub residual: Option<&'a States>,
     /// Dropout of the input.
     pub input_masks: Option<&'a DropoutMasks>,
+    /// Dropout of the output.
+    pub output_masks: Option<&'a DropoutMasks>,
 }
 
 impl Tape {
@@ -80,6 +92,28 @@ impl Tape {
         let values = with_values(input, |values| Ok(values.to_vec()))?;
         let states = States { values: values.into(), rows, columns, slot: 0, from: None };
         Ok((Self { level, input: input.clone(), steps: Vec::new(), slots: 1 }, states))
+    }
+
+    /// A tape that begins with words: each token is the sum of its rows of several tables `[Vᵢ, E]`, `[T, E]`.
+    ///
+    /// The gradients of the tables come by row. Fails when a table lacks a row, and when the tables differ in their
+    /// columns, in their number of tokens, or in whether they are trained.
+    pub fn begin_with_rows(tables: &[Rows<'_>]) -> Result<(Self, States)> {
+        let Some(words) = tables.first() else { bail!("a tape of no table") };
+        let size = check_ids(words.table, words.ids)?;
+        for Rows { table, ids } in tables {
+            let alike = check_ids(table, ids)? == size && ids.len() == words.ids.len();
+            if !alike || table.track_op() != words.table.track_op() {
+                bail!("rows of tables that differ in columns, tokens or training");
+            }
+        }
+        let step = RowsStep::new(tables, size);
+        let values = step.sums()?;
+        // The table stands for the input; the walk back leaves its gradient to the step.
+        let mut tape =
+            Self { level: Level::current(), input: words.table.clone(), steps: Vec::new(), slots: 1 };
+        let states = tape.note(values, size, || Box::new(step));
+        Ok((tape, states))
     }
 
     fn tracks(&self) -> bool {
@@ -151,11 +185,11 @@ impl Tape {
         weights: LayerNormWeights,
         sites: NormSites,
     ) -> Result<States> {
-        let NormSites { segments, residual, input_masks } = sites;
+        let NormSites { segments, residual, input_masks, output_masks } = sites;
         let size = input.columns;
         let fit = weights.weight.dims() == [size] && weights.bias.dims() == [size] && size > 0;
-        let same = (input.rows, input.columns) == (residual.rows, residual.columns);
-        let masked = input_masks.is_none_or(|masks| masks.rows() == segments.len());
+        let same = residual.is_none_or(|other| (other.rows, other.columns) == (input.rows, size));
+        let masked = [input_masks, output_masks].iter().flatten().all(|masks| masks.rows() == segments.len());
         if !fit || !same || !masked || segments.tokens() != input.rows {
             bail!(
                 "layer norm: {} x {size} with a residual, weights, segments or masks that do not fit",
@@ -168,14 +202,15 @@ impl Tape {
             epsilon: weights.epsilon as f32,
             segments: segments.clone(),
             input_masks: input_masks.cloned(),
-            output_masks: None,
+            output_masks: output_masks.cloned(),
             keeps: self.tracks(),
             saved: std::sync::Mutex::default(),
         };
         let affine = with_all_values(&[weights.weight, weights.bias], |values| Ok(values.concat()))?;
-        let output = norm.forward(&input.values, Some(&residual.values), &affine);
+        let output =
+            norm.forward(&input.values, residual.map(|residual| residual.values.as_slice()), &affine);
         let (weight, bias) = (weights.weight.clone(), weights.bias.clone());
-        let slots = (input.slot, residual.slot);
+        let slots = (input.slot, residual.map(|residual| residual.slot));
         Ok(self.note(output, size, || Box::new(NormStep { norm, affine, weight, bias, slots })))
     }
 

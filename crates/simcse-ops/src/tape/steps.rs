@@ -5,19 +5,61 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor, bail};
 
 use super::walk::Slots;
-use super::{Activated, States};
+use super::{Activated, Rows, States};
 use crate::Segments;
 use crate::attention::Attention;
-use crate::gradients;
+use crate::gradients::{self, RowGradient};
 use crate::layer_norm::LayerNorm;
 use crate::linear::{Activation, Layer};
 use crate::products::{Output, View};
+use crate::profile;
 use crate::tensors::{with_all_values, zeros};
 
 /// One kernel of a forward pass.
 pub(super) trait Step: Send + Sync {
     /// Adds to the gradients of what went in, given that of what came out.
     fn backward(self: Box<Self>, gradient: Vec<f32>, slots: &mut Slots) -> Result<()>;
+}
+
+/// Sums of rows of tables.
+pub(super) struct RowsStep {
+    /// Each table `[V, E]`, with its row for each token.
+    tables: Vec<(Tensor, Vec<u32>)>,
+    size: usize,
+}
+
+impl RowsStep {
+    pub(super) fn new(tables: &[Rows<'_>], size: usize) -> Self {
+        let tables = tables.iter().map(|Rows { table, ids }| ((*table).clone(), ids.to_vec())).collect();
+        Self { tables, size }
+    }
+
+    /// `[T, E]`.
+    pub(super) fn sums(&self) -> Result<Vec<f32>> {
+        let _time = profile::kernel("embedding, forward");
+        let tables: Vec<&Tensor> = self.tables.iter().map(|(table, _)| table).collect();
+        let tokens = self.tables.first().map_or(0, |(_, ids)| ids.len());
+        with_all_values(&tables, |tables| {
+            let mut sums = zeros(tokens * self.size);
+            for (token, sum) in sums.chunks_exact_mut(self.size.max(1)).enumerate() {
+                for (table, (_, ids)) in tables.iter().zip(&self.tables) {
+                    let row = &table[ids[token] as usize * self.size..][..self.size];
+                    sum.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                }
+            }
+            Ok(sums)
+        })
+    }
+}
+
+impl Step for RowsStep {
+    fn backward(self: Box<Self>, gradient: Vec<f32>, _slots: &mut Slots) -> Result<()> {
+        let _time = profile::kernel("embedding, backward");
+        for (table, ids) in &self.tables {
+            gradients::of_table(table, || RowGradient::of_tokens(ids, &gradient, self.size))?;
+        }
+        Ok(())
+    }
 }
 
 /// Linear layers side by side.
@@ -156,7 +198,7 @@ pub(super) struct NormStep {
     pub(super) weight: Tensor,
     pub(super) bias: Tensor,
     /// Of input and residual.
-    pub(super) slots: (usize, usize),
+    pub(super) slots: (usize, Option<usize>),
 }
 
 impl Step for NormStep {
@@ -169,8 +211,13 @@ impl Step for NormStep {
             })?;
         }
         let (input, residual) = self.slots;
-        slots.add(input, of_input.unwrap_or_else(|| of_sum.clone()));
-        slots.add(residual, of_sum);
+        match residual {
+            Some(residual) => {
+                slots.add(input, of_input.unwrap_or_else(|| of_sum.clone()));
+                slots.add(residual, of_sum);
+            }
+            None => slots.add(input, of_input.unwrap_or(of_sum)),
+        }
         Ok(())
     }
 }

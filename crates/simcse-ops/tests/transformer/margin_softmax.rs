@@ -1,7 +1,13 @@
+use std::sync::{Arc, Mutex};
+
 use candle_core::{D, DType, Device, Tensor};
-use simcse_ops::gradients::backward;
+use simcse_ops::adamw::{AdamWStep, Moments, adamw};
+use simcse_ops::gradients::{Gradients, backward};
 use simcse_ops::linear::Precision;
-use simcse_ops::margin_softmax::{Margin, MarginSoftmax, margin_softmax, margin_softmax_at};
+use simcse_ops::margin_softmax::{
+    Margin, MarginSoftmax, TableMoments, TableUpdate, margin_softmax, margin_softmax_at,
+    margin_softmax_moving,
+};
 use simcse_ops::simd::Level;
 
 use crate::support::{compare, numbers};
@@ -73,7 +79,7 @@ fn bfloat16_differs_by_its_rounding_alone() {
         let loss = MarginSoftmax { scale: 12.0, margin: Margin::Cosine(0.35), sub_centres: 1, precision };
         let losses = margin_softmax_at(level, &embeddings, &table, &labels, loss).unwrap().0;
         let gradients = backward(&losses.sum_all().unwrap()).unwrap();
-        let of = |parameter: &Tensor| gradients.get(parameter).unwrap().flatten_all().unwrap();
+        let of = |parameter: &Tensor| gradients.whole(parameter).unwrap().unwrap().flatten_all().unwrap();
         [losses, of(&embeddings), of(&table)].map(|values| values.to_vec1::<f32>().unwrap())
     };
     for level in Level::available() {
@@ -85,6 +91,55 @@ fn bfloat16_differs_by_its_rounding_alone() {
             let relative = distance / square(&mut exact.iter().copied()).sqrt();
             assert!(relative > 1e-5 && relative < 1e-2, "{level:?}: {relative}");
         }
+    }
+}
+
+/// Two steps of AdamW inside of the backward pass, and after it.
+#[test]
+fn a_table_moves_in_the_backward_pass_as_it_would_after_it() {
+    let (classes, size) = (1700, 33);
+    let step = AdamWStep {
+        learning_rate: 0.1,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        weight_decay: 0.01,
+        step: 0,
+        gradient_scale: 1.0,
+    };
+    for (precision, sub_centres) in
+        [(Precision::Float32, 1), (Precision::Float32, 2), (Precision::BFloat16, 1)]
+    {
+        let loss = MarginSoftmax { scale: 12.0, margin: Margin::Cosine(0.35), sub_centres, precision };
+        let variable = |shape: &[usize], seed| candle_core::Var::from_tensor(&numbers(shape, seed)).unwrap();
+        let embeddings = variable(&[5, size], 1);
+        let [after, inside] = [(); 2].map(|()| variable(&[classes, size], 2));
+        let mut moments = Moments::zeros(classes * size);
+        let state = TableMoments { moments: moments.clone(), updates: 0 };
+        let update = TableUpdate { state: Arc::new(Mutex::new(state)), step };
+        for number in 1..3 {
+            let labels = [0, 5, 600, 849, number];
+            let (losses, _) = margin_softmax(&embeddings, &after, &labels, loss).unwrap();
+            let wanted = backward(&losses.sum_all().unwrap()).unwrap();
+            let step = AdamWStep { step: u64::from(number), ..step };
+            adamw(&after, &wanted.whole(&after).unwrap().unwrap(), &mut moments, step).unwrap();
+            let (moving, _) =
+                margin_softmax_moving(&embeddings, &inside, &labels, loss, update.clone()).unwrap();
+            let found = backward(&moving.sum_all().unwrap()).unwrap();
+            assert!(found.whole(&inside).unwrap().is_none());
+            let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            let of_embeddings = |gradients: &Gradients| flat(&gradients.whole(&embeddings).unwrap().unwrap());
+            assert_eq!(of_embeddings(&found), of_embeddings(&wanted));
+            assert_eq!(
+                (flat(&losses), flat(&inside)),
+                (flat(&moving), flat(&after)),
+                "{precision:?}, step {number}"
+            );
+            assert_eq!(update.state.lock().unwrap().moments, moments);
+        }
+        let state = TableMoments { moments: Moments::zeros(7), updates: 0 };
+        let wrong = TableUpdate { state: Arc::new(Mutex::new(state)), step };
+        assert!(margin_softmax_moving(&embeddings, &inside, &[0; 5], loss, wrong).is_err());
     }
 }
 

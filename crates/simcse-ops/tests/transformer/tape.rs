@@ -4,11 +4,11 @@ use candle_core::{Tensor, Var};
 use simcse_ops::Segments;
 use simcse_ops::attention::attention_at;
 use simcse_ops::dropout::DropoutMasks;
-use simcse_ops::gradients::backward;
+use simcse_ops::gradients::{Gradient, backward};
 use simcse_ops::layer_norm::{LayerNormSites, LayerNormWeights, layer_norm_at};
 use simcse_ops::linear::{Activation, Precision, linear_at};
 use simcse_ops::simd::Level;
-use simcse_ops::tape::{NormSites, Tape};
+use simcse_ops::tape::{NormSites, Rows, Tape};
 
 use crate::support::{assert_close, masks, numbers, segments};
 
@@ -90,11 +90,17 @@ fn on_tape(level: Level, layer: &Layer, setting: &Setting, input: &Tensor, first
     };
     let mixed = tape.attention(&projected, HEADS, segments, Some(probabilities), first_only).unwrap();
     let mixed = tape.linear(&mixed, &[layer.linear(3)], identity, EXACT).unwrap();
-    let sites = NormSites { segments: &rows, residual: &residual, input_masks: Some(output) };
+    let sites = NormSites {
+        segments: &rows,
+        residual: Some(&residual),
+        input_masks: Some(output),
+        output_masks: None,
+    };
     let states = tape.layer_norm(&mixed, layer.norm(), sites).unwrap();
     let inner = tape.linear(&states, &[layer.linear(4)], Activation::Gelu, EXACT).unwrap();
     let inner = tape.linear(&inner, &[layer.linear(5)], identity, EXACT).unwrap();
-    let output = tape.layer_norm(&inner, layer.norm(), NormSites { residual: &states, ..sites }).unwrap();
+    let output =
+        tape.layer_norm(&inner, layer.norm(), NormSites { residual: Some(&states), ..sites }).unwrap();
     tape.finish(&[output]).unwrap().remove(0)
 }
 
@@ -103,7 +109,7 @@ fn run(layer: &Layer, input: &Var, function: impl Fn(&Tensor) -> Tensor) -> Vec<
     let output = function(input);
     let weights = numbers(output.dims(), 99);
     let gradients = backward(&(&output * weights).unwrap().sum_all().unwrap()).unwrap();
-    let of = |variable: &Var| gradients.get(variable).unwrap().clone();
+    let of = |variable: &Var| gradients.whole(variable).unwrap().unwrap();
     [output].into_iter().chain([of(input)]).chain(layer.parameters.iter().map(of)).collect()
 }
 
@@ -162,7 +168,8 @@ fn several_outputs_have_their_gradients_added_up() {
         let squares = outputs.iter().map(|output| output.sqr().unwrap().sum_all().unwrap());
         let loss = squares.reduce(|sum, square| (sum + square).unwrap()).unwrap();
         let gradients = backward(&loss).unwrap();
-        [&input.as_tensor().clone(), weight, bias].map(|parameter| gradients.get(parameter).unwrap().clone())
+        [&input.as_tensor().clone(), weight, bias]
+            .map(|parameter| gradients.whole(parameter).unwrap().unwrap())
     };
     for (found, wanted) in run(true).iter().zip(&run(false)) {
         assert_close(found, wanted, 1e-6, "gradient");
@@ -189,6 +196,34 @@ fn what_does_not_fit_is_refused() {
     assert!(tape.linear(&states, &[layer.linear(5)], Activation::Identity, EXACT).is_err());
     assert!(tape.attention(&states, 5, &setting.segments, None, false).is_err());
     let few = Segments::of_single_tokens(3);
-    let sites = NormSites { segments: &few, residual: &states, input_masks: None };
+    let sites = NormSites { segments: &few, residual: Some(&states), input_masks: None, output_masks: None };
     assert!(tape.layer_norm(&states, layer.norm(), sites).is_err());
+}
+
+/// Words, places and types, with a word that comes twice; against lookups of candle.
+#[test]
+fn rows_of_tables_are_summed_and_their_gradients_come_by_row() {
+    let tables =
+        [(7, 1), (4, 2), (2, 3)].map(|(rows, seed)| Var::from_tensor(&numbers(&[rows, SIZE], seed)).unwrap());
+    let ids: [&[u32]; 3] = [&[6, 2, 2, 0], &[0, 1, 0, 1], &[0; 4]];
+    let rows: Vec<Rows> = tables.iter().zip(ids).map(|(table, ids)| Rows { table, ids }).collect();
+    let weights = numbers(&[4, SIZE], 99);
+    let (tape, sums) = Tape::begin_with_rows(&rows).unwrap();
+    let output = tape.finish(&[sums]).unwrap().remove(0);
+    let found = backward(&(&output * &weights).unwrap().sum_all().unwrap()).unwrap();
+    let looked_up = tables
+        .iter()
+        .zip(ids)
+        .map(|(table, ids)| table.index_select(&Tensor::new(ids, table.device()).unwrap(), 0).unwrap());
+    let plain = looked_up.reduce(|a, b| (a + b).unwrap()).unwrap();
+    let wanted = (&plain * &weights).unwrap().sum_all().unwrap().backward().unwrap();
+    assert_close(&output, &plain, 1e-6, "sums");
+    for table in &tables {
+        assert!(matches!(found.get(table), Some(Gradient::Rows(_))));
+        assert_close(&found.whole(table).unwrap().unwrap(), wanted.get(table).unwrap(), 1e-6, "gradient");
+    }
+    let message = |rows: &[Rows]| Tape::begin_with_rows(rows).err().unwrap().to_string();
+    assert!(message(&[Rows { ids: &[7, 0, 0, 0], ..rows[0] }]).contains("token id 7 in a vocabulary of 7"));
+    assert!(message(&[rows[0], Rows { ids: &[0], ..rows[1] }]).contains("differ"));
+    assert!(message(&[]).contains("no table"));
 }

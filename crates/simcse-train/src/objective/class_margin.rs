@@ -3,13 +3,12 @@
 use std::sync::Mutex;
 
 use candle_core::Tensor;
-use candle_core::backprop::GradStore;
 use simcse_losses::{LossError, MarginSoftmaxConfig};
 use simcse_ops::adamw::AdamWStep;
-use simcse_ops::margin_softmax::margin_softmax;
+use simcse_ops::gradients::Gradients;
 use simcse_random::Stream;
 
-use super::{Diagnostics, Objective, StepLoss};
+use super::{Diagnostics, LossContext, Objective, StepLoss};
 use crate::class_table::{ClassTable, SampledClasses};
 use crate::{Result, StepBatch, TrainConfig};
 
@@ -53,13 +52,18 @@ impl ClassMargin {
         Ok(Self { config, table, class_of, stream, constants, sampled: Mutex::new(None) })
     }
 
+    /// The update of the centres at a learning rate of the encoder.
+    fn adamw(&self, learning_rate: f64) -> AdamWStep {
+        AdamWStep { learning_rate: learning_rate * self.config.class_learning_rate_factor, ..self.constants }
+    }
+
     fn held(&self) -> std::sync::MutexGuard<'_, Option<SampledClasses>> {
         self.sampled.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
 impl Objective for ClassMargin {
-    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, diagnose: bool) -> Result<StepLoss> {
+    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
         let class = |group: &u32| self.class_of.get(*group as usize).copied();
         let labels: Option<Vec<u32>> = batch.groups.iter().map(class).collect();
         let Some(labels) = labels else {
@@ -68,13 +72,13 @@ impl Objective for ClassMargin {
         };
         let stream = self.stream.fold(self.table.steps());
         let sampled = self.table.sample(&labels, self.config.sampled_share, stream)?;
-        let (losses, seen) =
-            margin_softmax(embeddings, &sampled.centres, &sampled.labels, self.config.kernel())?;
+        let adamw = self.adamw(context.learning_rate);
+        let (losses, seen) = self.table.loss(embeddings, &sampled, self.config.kernel(), adamw)?;
         let rows = labels.len() as f64;
         let right = seen.nearest.iter().zip(&sampled.labels).filter(|(nearest, own)| nearest == own).count();
         let own: f64 = seen.own_cosine.iter().map(|cosine| f64::from(*cosine)).sum();
         *self.held() = Some(sampled);
-        let diagnostics = diagnose.then(|| Diagnostics {
+        let diagnostics = context.diagnose.then(|| Diagnostics {
             positive_cosine: Some(own / rows),
             negative_cosine: None,
             accuracy: right as f64 / rows,
@@ -83,13 +87,10 @@ impl Objective for ClassMargin {
         Ok(StepLoss { loss: losses.mean_all()?, diagnostics })
     }
 
-    fn update(&mut self, gradients: &GradStore, learning_rate: f64) -> Result<()> {
+    fn update(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
         let Some(sampled) = self.held().take() else { return Ok(()) };
-        let gradient = gradients.get(&sampled.centres);
-        let gradient = gradient.ok_or_else(|| anyhow::anyhow!("no gradient reached the class centres"))?;
-        let learning_rate = learning_rate * self.config.class_learning_rate_factor;
-        let step = AdamWStep { learning_rate, ..self.constants };
-        self.table.update(&sampled, gradient, self.config.class_update, step)
+        let step = self.adamw(learning_rate);
+        self.table.update(&sampled, gradients, self.config.class_update, step)
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {

@@ -5,7 +5,7 @@ use simcse_losses::{HardNegatives, InfoNce, InfoNceConfig, LossError, Negatives,
 use simcse_model::SentenceEncoder;
 
 use super::momentum_queue::MomentumQueue;
-use super::{Diagnostics, Objective, StepLoss};
+use super::{Diagnostics, LossContext, Objective, StepLoss};
 use crate::{Result, StepBatch};
 
 /// Unsupervised SimCSE: InfoNCE between the two views of each sentence (Gao et al. 2021, equation 1), with
@@ -36,14 +36,14 @@ impl ViewContrast {
 }
 
 impl Objective for ViewContrast {
-    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, diagnose: bool) -> Result<StepLoss> {
+    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
         if !batch.hard_negative_owners.is_empty() {
             let problem =
                 "two views of a sentence have no hard negatives, the batch has some; fix: train on triplets";
             return Err(LossError::Embeddings(problem.to_owned()).into());
         }
         let queue = self.queue.as_ref().and_then(MomentumQueue::embeddings);
-        contrast(embeddings, batch, &Negatives { hard: None, queue }, &self.config, diagnose)
+        contrast(embeddings, batch, &Negatives { hard: None, queue }, &self.config, context.diagnose)
     }
 
     fn after_step(&mut self, encoder: &dyn SentenceEncoder, batch: &StepBatch) -> Result<()> {
@@ -91,7 +91,7 @@ impl TripletContrast {
 }
 
 impl Objective for TripletContrast {
-    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, diagnose: bool) -> Result<StepLoss> {
+    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
         let owners = &batch.hard_negative_owners;
         let rows = batch.hard_negatives();
         let hard_negatives =
@@ -99,7 +99,7 @@ impl Objective for TripletContrast {
         // Equation 5 without a weight is the weighted form at weight 1: ln(1) = 0 is added.
         let weight = self.config.hard_negative_weight.unwrap_or(1.0);
         let hard = hard_negatives.as_ref().map(|embeddings| HardNegatives { embeddings, owners, weight });
-        contrast(embeddings, batch, &Negatives { hard, queue: None }, &self.config, diagnose)
+        contrast(embeddings, batch, &Negatives { hard, queue: None }, &self.config, context.diagnose)
     }
 }
 

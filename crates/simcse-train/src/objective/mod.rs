@@ -6,9 +6,9 @@ mod momentum_queue;
 mod pair_ranking;
 
 use candle_core::Tensor;
-use candle_core::backprop::GradStore;
 use serde::{Deserialize, Serialize};
 use simcse_model::SentenceEncoder;
+use simcse_ops::gradients::Gradients;
 
 use crate::{Result, StepBatch};
 
@@ -16,15 +16,28 @@ pub use class_margin::ClassMargin;
 pub use contrast::{TripletContrast, ViewContrast};
 pub use pair_ranking::Cosent;
 
+/// What an objective is told of the step beside its batch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossContext {
+    /// Of this step: for parameters of the objective's own that its backward pass moves.
+    pub learning_rate: f64,
+    /// Diagnostics cost a look at every similarity, so they are made only where this asks for them.
+    pub diagnose: bool,
+}
+
+impl LossContext {
+    /// A look at the loss outside of training.
+    pub const LOOK: Self = Self { learning_rate: 0.0, diagnose: true };
+}
+
 /// A loss over the embeddings of one step.
 pub trait Objective {
-    /// `embeddings`: `[rows, D]`, as the rows of `batch.tokens`. Diagnostics cost a look at every similarity,
-    /// so they are made only where `diagnose` asks for them.
-    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, diagnose: bool) -> Result<StepLoss>;
+    /// `embeddings`: `[rows, D]`, as the rows of `batch.tokens`.
+    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss>;
 
     /// Called after the encoder's update with the gradients of the step: for parameters of the objective's own, which
     /// clipping does not see.
-    fn update(&mut self, _gradients: &GradStore, _learning_rate: f64) -> Result<()> {
+    fn update(&mut self, _gradients: &Gradients, _learning_rate: f64) -> Result<()> {
         Ok(())
     }
 

@@ -4,10 +4,10 @@ use candle_core::Tensor;
 use simcse_data::TokenBatch;
 use simcse_losses::QueueConfig;
 use simcse_model::{Mode, SentenceEncoder};
+use simcse_ops::in_place::update;
 
 use crate::Result;
 use crate::gradient_cache::embed_in_pieces;
-use crate::in_place::update;
 
 /// Rows that the momentum encoder embeds at a time: its activations are held for as many.
 const ROWS_OF_A_PIECE: usize = 64;

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use simcse_losses::{CosentConfig, LossError, Similarity, cosent};
 
-use super::{Diagnostics, Objective, StepLoss};
+use super::{Diagnostics, LossContext, Objective, StepLoss};
 use crate::{Result, StepBatch};
 
 /// CoSENT (Su Jianlin 2022): cosines of pairs in the order of their gold values.
@@ -14,7 +14,7 @@ pub struct Cosent {
 }
 
 impl Objective for Cosent {
-    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, diagnose: bool) -> Result<StepLoss> {
+    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
         if !batch.hard_negative_owners.is_empty() {
             let problem = "labelled pairs have no hard negatives, the batch has some; fix: train on triplets";
             return Err(LossError::Embeddings(problem.to_owned()).into());
@@ -22,8 +22,11 @@ impl Objective for Cosent {
         let first = embeddings.narrow(0, 0, batch.sentences)?; // [B, D]
         let second = embeddings.narrow(0, batch.sentences, batch.sentences)?; // [B, D]
         let loss = cosent(&first, &second, &batch.gold, &self.config)?;
-        let diagnostics =
-            if diagnose { Some(diagnostics(&first.detach(), &second.detach(), batch)?) } else { None };
+        let diagnostics = if context.diagnose {
+            Some(diagnostics(&first.detach(), &second.detach(), batch)?)
+        } else {
+            None
+        };
         Ok(StepLoss { loss, diagnostics })
     }
 }
@@ -84,7 +87,7 @@ mod tests {
         };
         let embeddings = Tensor::new(&rows, &Device::Cpu).unwrap();
         let objective = Cosent { config: CosentConfig { scale: 20.0 } };
-        let seen = objective.loss(&embeddings, &batch, true).unwrap().diagnostics.unwrap();
+        let seen = objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap().diagnostics.unwrap();
         assert_eq!((seen.positive_cosine, seen.chance_loss), (None, None));
         // Every second sentence is (1, 0): off the diagonal 3 · (1 + 0 + 0.6 + 0.8), less the equal texts (0, 3).
         let unrelated = (3.0 * 2.4 - 1.0) / 11.0;
@@ -93,10 +96,14 @@ mod tests {
         assert_eq!(seen.accuracy, 1.0);
         let batch = StepBatch { gold: vec![1.0, 5.0, 3.0, 3.0], ..batch };
         // Now (1, 0), (1, 2), (1, 3), (2, 0), (3, 0), none in order.
-        assert_eq!(objective.loss(&embeddings, &batch, true).unwrap().diagnostics.unwrap().accuracy, 0.0);
+        assert_eq!(
+            objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap().diagnostics.unwrap().accuracy,
+            0.0
+        );
         let batch = StepBatch { gold: vec![5.0, 1.0, 4.0, 3.0], ..batch };
         // (2, 3) is the one of six that is out of order.
-        let accuracy = objective.loss(&embeddings, &batch, true).unwrap().diagnostics.unwrap().accuracy;
+        let accuracy =
+            objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap().diagnostics.unwrap().accuracy;
         assert!((accuracy - 5.0 / 6.0).abs() < 1e-12, "{accuracy}");
     }
 }

@@ -92,7 +92,8 @@ fn a_step_follows_the_sum_of_both_losses() {
     let sum = (&loss + (&masked * 0.5).unwrap()).unwrap();
     let gradients = simcse_ops::gradients::backward(&sum).unwrap();
     let squares = encoder.parameters().iter().map(|(_, variable)| {
-        let gradient = gradients.get(variable).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let gradient =
+            gradients.whole(variable).unwrap().unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         gradient.into_iter().map(|value| f64::from(value).powi(2)).sum::<f64>()
     });
     let norm = squares.sum::<f64>().sqrt();

@@ -5,7 +5,7 @@ use simcse_losses::{ClassUpdate, InitialCentres, MarginKind, MarginSoftmaxConfig
 use simcse_model::SentenceEncoder as _;
 use simcse_random::Stream;
 use simcse_train::class_table::ClassTable;
-use simcse_train::objective::{ClassMargin, Objective as _};
+use simcse_train::objective::{ClassMargin, LossContext, Objective as _};
 use simcse_train::{BatchSource, StepBatch};
 use tempfile::tempdir;
 
@@ -112,6 +112,6 @@ fn a_sentence_without_a_class_is_named() {
     let mut batch = Classes.batch(0).unwrap();
     batch.groups[0] = 12;
     let embeddings = candle_core::Tensor::ones((12, 12), candle_core::DType::F32, &candle_core::Device::Cpu);
-    let error = objective.loss(&embeddings.unwrap(), &batch, true).unwrap_err().to_string();
+    let error = objective.loss(&embeddings.unwrap(), &batch, LossContext::LOOK).unwrap_err().to_string();
     assert!(error.contains("has no class; fix: "), "{error}");
 }

@@ -3,7 +3,7 @@
 use candle_core::{Device, Result as CandleResult, Tensor};
 use simcse_data::TokenBatch;
 use simcse_model::{Mode, ParameterSet, SentenceEncoder, TextCnn};
-use simcse_train::objective::{Objective, StepLoss};
+use simcse_train::objective::{LossContext, Objective, StepLoss};
 use simcse_train::{Result, StepBatch, TrainError};
 use tempfile::tempdir;
 
@@ -45,7 +45,7 @@ impl SentenceEncoder for Double {
 struct Loss(fn(&Tensor) -> CandleResult<Tensor>);
 
 impl Objective for Loss {
-    fn loss(&self, embeddings: &Tensor, _: &StepBatch, _: bool) -> Result<StepLoss> {
+    fn loss(&self, embeddings: &Tensor, _: &StepBatch, _: LossContext) -> Result<StepLoss> {
         Ok(StepLoss { loss: self.0(embeddings)?, diagnostics: None })
     }
 }

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use simcse_data::{TokenBatch, TokenRow};
 use simcse_losses::{CosentConfig, InfoNceConfig, QueueConfig};
-use simcse_train::objective::{Cosent, Objective, TripletContrast, ViewContrast};
+use simcse_train::objective::{Cosent, LossContext, Objective, TripletContrast, ViewContrast};
 use simcse_train::{BatchSource, StepBatch};
 use tempfile::tempdir;
 
@@ -80,7 +80,9 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 
 fn loss(objective: &dyn Objective, rows: &[Vec<f64>]) -> f64 {
     let batch = labelled(&setting(), rows.len() > 12).batch(0).unwrap();
-    f64::from(objective.loss(&tensor(rows), &batch, false).unwrap().loss.to_scalar::<f32>().unwrap())
+    f64::from(
+        objective.loss(&tensor(rows), &batch, LossContext::LOOK).unwrap().loss.to_scalar::<f32>().unwrap(),
+    )
 }
 
 /// Gao et al. 2021, equation 5, and its weighted form: α before exp(sim / τ) of an anchor's own hard
@@ -171,8 +173,8 @@ fn what_a_loss_has_no_use_for_is_refused() {
     let lines = [
         ViewContrast::new(weighted, &encoder).err().unwrap().to_string(),
         TripletContrast::new(queued).err().unwrap().to_string(),
-        views.loss(&tensor(&embeddings()), &batch, false).err().unwrap().to_string(),
-        cosent.loss(&tensor(&embeddings()), &batch, false).err().unwrap().to_string(),
+        views.loss(&tensor(&embeddings()), &batch, LossContext::LOOK).err().unwrap().to_string(),
+        cosent.loss(&tensor(&embeddings()), &batch, LossContext::LOOK).err().unwrap().to_string(),
     ];
     let wanted = ["hard_negative_weight = 1", "queue = ", "views of a sentence have no", "pairs have no"];
     for (line, wanted) in lines.iter().zip(wanted) {

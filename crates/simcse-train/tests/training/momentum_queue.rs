@@ -9,7 +9,7 @@ use simcse_model::{
     TransformerOptions,
 };
 use simcse_random::Stream;
-use simcse_train::objective::{Objective, ViewContrast};
+use simcse_train::objective::{LossContext, Objective, ViewContrast};
 use simcse_train::{BatchSource as _, StepBatch};
 
 use crate::common::{Setting, info_nce_config, network, sentences, setting};
@@ -102,10 +102,10 @@ fn the_loss_sees_the_queue_as_negatives() {
     let batch = batch(3);
     let embeddings = encoder.forward(&batch.tokens, Mode::Evaluate).unwrap();
     let scalar = |tensor: &Tensor| tensor.to_scalar::<f32>().unwrap();
-    let empty = objective.loss(&embeddings, &batch, true).unwrap();
+    let empty = objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap();
     step(&encoder, 2);
     objective.after_step(&encoder, &self::batch(2)).unwrap();
-    let found = objective.loss(&embeddings, &batch, true).unwrap();
+    let found = objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap();
 
     let state = objective.state().unwrap();
     let queue = &state.iter().find(|(name, _)| name == "queue").unwrap().1;

@@ -1,8 +1,8 @@
 //! Clipping and parameter groups against values computed by hand.
 
-use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor};
 use simcse_model::ParameterSet;
+use simcse_ops::gradients::Gradients;
 use simcse_train::TrainError;
 use simcse_train::config::TrainConfig;
 use simcse_train::optimizer::{AdamW, ParameterGroup};
@@ -10,14 +10,14 @@ use simcse_train::optimizer::{AdamW, ParameterGroup};
 use crate::common::setting;
 
 /// `layer.a` = (0, 0), `layer.b` = 2 and a loss with gradients (3, 0) and 4: global norm 5.
-fn parameters() -> (ParameterSet, GradStore) {
+fn parameters() -> (ParameterSet, Gradients) {
     let mut parameters = ParameterSet::default();
     let tensor = |values: &[f32]| Tensor::new(values, &Device::Cpu).unwrap();
     let a = parameters.add("layer.a", &tensor(&[0.0, 0.0])).unwrap();
     let b = parameters.add("layer.b", &tensor(&[2.0])).unwrap();
     let slope = |parameter: &Tensor, slope: &[f32]| (parameter * tensor(slope)).unwrap().sum_all().unwrap();
     let loss = (slope(&a, &[3.0, 0.0]) + slope(&b, &[4.0])).unwrap();
-    (parameters, loss.backward().unwrap())
+    (parameters, loss.backward().unwrap().into())
 }
 
 /// An epsilon of 1 makes Adam's first step depend on the size of the gradient g: learning rate · g / (|g| + 1).

@@ -4,14 +4,18 @@
 //! words, four passes over tens of megabytes, on one thread. Inside of [`backward`] the kernels of this crate write
 //! gradients of parameters where they stay, and candle does not see them.
 
+mod norm;
+mod store;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, TensorId, bail};
 
 use crate::products::Output;
 use crate::tensors::zeros;
+
+pub use store::{Gradient, Gradients, RowGradient};
 
 thread_local! {
     /// What the kernels of a backward pass of this thread have written so far; `None` outside of one.
@@ -22,20 +26,22 @@ thread_local! {
 struct Collected {
     places: HashMap<TensorId, usize>,
     gradients: Vec<(Tensor, Vec<f32>)>,
+    /// Of tables, by row.
+    rows: Vec<(Tensor, RowGradient)>,
 }
 
-/// As [`Tensor::backward`], with the gradients that the kernels of this crate kept from candle. The sums are the same
-/// to the bit.
-pub fn backward(loss: &Tensor) -> Result<GradStore> {
+/// As [`Tensor::backward`], with the gradients that the kernels of this crate kept from candle; those of tables of words
+/// are rows. The sums are the same to the bit.
+pub fn backward(loss: &Tensor) -> Result<Gradients> {
     let collection = Collection::begin();
-    let mut gradients = loss.backward()?;
-    for (parameter, values) in collection.end().gradients {
+    let mut gradients = Gradients::from(loss.backward()?);
+    let Collected { gradients: collected, rows, .. } = collection.end();
+    for (parameter, values) in collected {
         let gradient = Tensor::from_vec(values, parameter.shape(), parameter.device())?;
-        let gradient = match gradients.remove(&parameter) {
-            Some(other) => (other + gradient)?,
-            None => gradient,
-        };
-        gradients.insert(&parameter, gradient);
+        gradients.add(&parameter, Gradient::Whole(gradient))?;
+    }
+    for (table, gradient) in rows {
+        gradients.add(&table, Gradient::Rows(gradient))?;
     }
     Ok(gradients)
 }
@@ -82,12 +88,39 @@ pub(crate) fn of_parameter(parameter: &Tensor, write: impl FnOnce(&mut [f32], Ou
     if !parameter.track_op() {
         return Ok(());
     }
+    check_collected(parameter)?;
+    collect(parameter, write);
+    Ok(())
+}
+
+/// The gradient of a table by its rows, where the table is an input of its op: collected, or returned for candle.
+pub(crate) fn of_rows(table: &Tensor, rows: impl FnOnce() -> RowGradient) -> Result<Option<Tensor>> {
+    if !table.track_op() {
+        return Ok(None);
+    }
+    if table.is_variable() && collects() {
+        collect_rows(table, rows());
+        return Ok(None);
+    }
+    Gradient::Rows(rows()).to_whole(table).map(Some)
+}
+
+/// As [`of_rows`] for a table that candle does not know to be one of its op. Fails as [`of_parameter`].
+pub(crate) fn of_table(table: &Tensor, rows: impl FnOnce() -> RowGradient) -> Result<()> {
+    if !table.track_op() {
+        return Ok(());
+    }
+    check_collected(table)?;
+    collect_rows(table, rows());
+    Ok(())
+}
+
+fn check_collected(parameter: &Tensor) -> Result<()> {
     if !parameter.is_variable() || !collects() {
         bail!(
             "this gradient would be lost; fix: go backward by simcse_ops::gradients::backward, from variables"
         );
     }
-    collect(parameter, write);
     Ok(())
 }
 
@@ -97,7 +130,7 @@ fn collects() -> bool {
 
 fn collect(parameter: &Tensor, write: impl FnOnce(&mut [f32], Output)) {
     COLLECTED.with_borrow_mut(|collected| {
-        let Some(Collected { places, gradients }) = collected else { return };
+        let Some(Collected { places, gradients, .. }) = collected else { return };
         if let Some(place) = places.get(&parameter.id()) {
             return write(&mut gradients[*place].1, Output::Add);
         }
@@ -105,6 +138,14 @@ fn collect(parameter: &Tensor, write: impl FnOnce(&mut [f32], Output)) {
         write(&mut values, Output::Overwrite);
         places.insert(parameter.id(), gradients.len());
         gradients.push((parameter.clone(), values));
+    });
+}
+
+fn collect_rows(table: &Tensor, rows: RowGradient) {
+    COLLECTED.with_borrow_mut(|collected| {
+        if let Some(collected) = collected {
+            collected.rows.push((table.clone(), rows));
+        }
     });
 }
 
@@ -129,10 +170,11 @@ mod tests {
             |input: &Tensor| linear(input, weight, bias, Activation::Gelu, Precision::Float32).unwrap();
         let output = layer(&layer(&input)).broadcast_add(bias).unwrap();
         let loss = (&output * &output).unwrap().sum_all().unwrap();
-        let (plain, collected) = (loss.backward().unwrap(), backward(&loss).unwrap());
+        let (plain, collected) = (loss.backward().unwrap().into(), backward(&loss).unwrap());
         for parameter in [weight, bias] {
-            let values = |store: &GradStore| {
-                store.get(parameter).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+            let values = |gradients: &Gradients| {
+                let whole = gradients.whole(parameter).unwrap().unwrap();
+                whole.flatten_all().unwrap().to_vec1::<f32>().unwrap()
             };
             let pairs = values(&plain).into_iter().zip(values(&collected));
             assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs().max(1.0)));

@@ -11,11 +11,7 @@ const CHUNK: usize = 1 << 15;
 ///
 /// Fails when the shapes differ or a tensor is not contiguous float32 on the CPU. The result does not depend
 /// on threads: no value is read that another task writes.
-pub(crate) fn update(
-    target: &Tensor,
-    source: &Tensor,
-    rule: impl Fn(f32, f32) -> f32 + Send + Sync,
-) -> Result<()> {
+pub fn update(target: &Tensor, source: &Tensor, rule: impl Fn(f32, f32) -> f32 + Send + Sync) -> Result<()> {
     if target.shape() != source.shape() {
         bail!("update in place: {:?} by {:?}", target.dims(), source.dims());
     }
