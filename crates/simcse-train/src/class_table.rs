@@ -314,7 +314,7 @@ mod tests {
             let sampled = table.sample(&[7], 0.01, Stream::from_seed(1)).unwrap();
             step(&mut table, &sampled, update).unwrap();
             let after = rows(table.centres());
-            assert!(after[14] != before[14] && after[15] != before[15], "its own centres");
+            assert!(after[14] != before[14] || after[15] != before[15], "its nearest centre");
             assert_eq!(after[0] != before[0], others_move, "{update:?}: the momentum of the first step");
         }
     }
