@@ -35,7 +35,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    simcse_ops::memory::prepare_process();
+    simcse_ops::process::run(run)
+}
+
+fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Compare(command) => command.run(),
         Command::Report(command) => command.run(),

@@ -21,8 +21,7 @@ const TOKENS: usize = 1408;
 const HIDDEN: usize = 384;
 
 fn main() {
-    simcse_ops::memory::prepare_process();
-    divan::main();
+    simcse_ops::process::run(divan::main);
 }
 
 fn values(shape: &[usize]) -> Var {

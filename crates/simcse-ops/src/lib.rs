@@ -19,10 +19,10 @@
 //! | [`in_place`] | one tensor updated by another, value by value |
 //! | [`tape`] | layers of a transformer end to end, as one op of candle |
 //! | [`profile`] | where the time of a step goes |
-//! | [`memory`] | pages of freed tensors are kept for the next ones |
+//! | [`process`] | memory and threads of a program that trains |
 //! | [`simd`] | run-time dispatch: AVX-512, AVX2 + FMA, portable |
 //!
-//! This is the only crate with `unsafe` code, and that only in [`simd`], [`memory`], the tiles of matrix products and around
+//! This is the only crate with `unsafe` code, and that only in [`simd`], [`process`], the tiles of matrix products and around
 //! the call of `gemm`.
 //! Results do not depend on the number of threads: work is cut into blocks by size alone, and no two
 //! blocks add into the same place.
@@ -38,8 +38,8 @@ pub mod layer_norm;
 pub mod linear;
 pub mod margin_softmax;
 mod math;
-pub mod memory;
 pub mod pooling;
+pub mod process;
 mod products;
 pub mod profile;
 mod segments;

@@ -38,7 +38,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    simcse_ops::memory::prepare_process();
+    simcse_ops::process::run(run)
+}
+
+fn run() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Transformer(command) => command.run(),
         Command::TextCnn(command) => command.run(),

@@ -105,14 +105,13 @@ impl ExperimentCli {
 
     /// Runs, and turns an error into one line on standard error and an exit code that is not 0.
     pub fn main() -> ExitCode {
-        simcse_ops::memory::prepare_process();
-        match Self::parse().run() {
+        simcse_ops::process::run(|| match Self::parse().run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 say(&format!("error: {}", one_line(&error)));
                 ExitCode::FAILURE
             }
-        }
+        })
     }
 }
 
