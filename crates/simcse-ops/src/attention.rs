@@ -243,14 +243,15 @@ impl Head<'_> {
         1.0 / (self.head_size as f32).sqrt()
     }
 
-    /// Copies this head's columns of part `part` (of `rows` rows of `stride` values) to padded rows.
+    /// Copies this head's columns of part `part` (of `rows` rows of `stride` values) to padded rows, with rows of zeros up to
+    /// a whole number of fours.
     #[inline(always)]
     fn gather(&self, source: &[f32], rows: usize, stride: usize, part: usize, target: &mut Vec<f32>) {
         let width = padded(self.head_size);
         let first = part * self.hidden_size + self.head * self.head_size;
         target.clear();
-        target.resize(rows * width, 0.0);
-        for (row, target) in source.chunks_exact(stride).zip(target.chunks_exact_mut(width)) {
+        target.resize(rows.next_multiple_of(4) * width, 0.0);
+        for (row, target) in source.chunks_exact(stride).take(rows).zip(target.chunks_exact_mut(width)) {
             target[..self.head_size].copy_from_slice(&row[first..first + self.head_size]);
         }
     }
@@ -266,15 +267,22 @@ impl Head<'_> {
         }
     }
 
-    /// Padded rows `[L, d]` turned into `[d, L]`, its rows padded.
+    /// Padded rows `[L, d]` turned into `[d, L]`, its rows padded: four by four values, which become shuffles of registers.
     #[inline(always)]
     fn transpose(&self, source: &[f32], target: &mut Vec<f32>) {
         let (width, length) = (padded(self.head_size), padded(self.length));
         target.clear();
-        target.resize(self.head_size * length, 0.0);
-        for (token, row) in source.chunks_exact(width).enumerate() {
-            for (element, value) in row[..self.head_size].iter().enumerate() {
-                target[element * length + token] = *value;
+        target.resize(width * length, 0.0);
+        for (block, rows) in source.chunks_exact(4 * width).enumerate() {
+            let (a, rest) = rows.split_at(width);
+            let (b, rest) = rest.split_at(width);
+            let (c, d) = rest.split_at(width);
+            let columns = a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0);
+            let columns = columns.zip(c.as_chunks::<4>().0.iter().zip(d.as_chunks::<4>().0));
+            for (((a, b), (c, d)), target) in columns.zip(target.chunks_exact_mut(4 * length)) {
+                for (i, line) in target.chunks_exact_mut(length).enumerate() {
+                    line[4 * block..4 * block + 4].copy_from_slice(&[a[i], b[i], c[i], d[i]]);
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use crate::dropout::DropoutMasks;
 use crate::math::{dot, sum};
 use crate::profile;
 use crate::simd::{Level, dispatch};
-use crate::tensors::{lock, split_mut, to_tensor, values, with_values};
+use crate::tensors::{lock, split_mut, to_tensor, values, with_values, zeros};
 
 /// Tokens of one parallel task.
 const TOKENS: usize = 128;
@@ -150,8 +150,7 @@ impl LayerNorm {
     pub(crate) fn forward(&self, input: &[f32], residual: Option<&[f32]>, affine: &[f32]) -> Vec<f32> {
         let _time = profile::kernel("layer norm, forward");
         let blocks = self.blocks();
-        let mut output = vec![0.0; input.len()];
-        let mut normalised = vec![0.0; input.len()];
+        let (mut output, mut normalised) = (zeros(input.len()), zeros(input.len()));
         let mut inverse_deviation = vec![0.0; self.segments.tokens()];
         let (weight, bias) = affine.split_at(self.size);
         split_mut(&mut output, self.sizes(&blocks, self.size))
@@ -177,20 +176,27 @@ impl LayerNorm {
     }
 
     /// Gradients of the sum that was normalised, `[T, H]`, of the input before its dropout (if that differs),
-    /// and of weight and bias, `[2, H]`.
+    /// and of weight and bias, `[2, H]`; the first in the place of that of the output.
     pub(crate) fn backward(
         &self,
         affine: &[f32],
-        gradient: &[f32],
+        gradient: Vec<f32>,
     ) -> (Vec<f32>, Option<Vec<f32>>, Vec<f32>) {
         let _time = profile::kernel("layer norm, backward");
         let blocks = self.blocks();
         let saved = lock(&self.saved);
-        let mut of_sum = gradient.to_vec();
+        let mut of_sum = gradient;
+        let mut of_input = self.input_masks.as_ref().map(|_| zeros(of_sum.len()));
+        // Without masks there is nothing to write: an empty part for each block.
+        let of_input_parts = match &mut of_input {
+            Some(values) => split_mut(values, self.sizes(&blocks, self.size)),
+            None => blocks.iter().map(|_| [].as_mut_slice()).collect(),
+        };
         let sums: Vec<BlockSums> = split_mut(&mut of_sum, self.sizes(&blocks, self.size))
             .into_par_iter()
+            .zip(of_input_parts)
             .zip(&blocks)
-            .map(|(gradient, block)| {
+            .map(|((gradient, of_input), block)| {
                 self.mask(self.output_masks.as_ref(), block, gradient);
                 let tokens = self.tokens(block);
                 let normalised = &saved.normalised[tokens.start * self.size..tokens.end * self.size];
@@ -198,17 +204,13 @@ impl LayerNorm {
                 let mut sums = BlockSums { weight: vec![0.0; self.size], bias: vec![0.0; self.size] };
                 let weight = &affine[..self.size];
                 differentiate(self.level, weight, normalised, inverse_deviation, gradient, &mut sums);
+                if let Some(masks) = &self.input_masks {
+                    of_input.copy_from_slice(gradient);
+                    self.mask(Some(masks), block, of_input);
+                }
                 sums
             })
             .collect();
-        let of_input = self.input_masks.as_ref().map(|masks| {
-            let mut of_input = of_sum.clone();
-            split_mut(&mut of_input, self.sizes(&blocks, self.size))
-                .into_par_iter()
-                .zip(&blocks)
-                .for_each(|(values, block)| self.mask(Some(masks), block, values));
-            of_input
-        });
         let mut of_affine = vec![0.0; 2 * self.size];
         for block in sums {
             let values = block.weight.iter().chain(&block.bias);
@@ -248,7 +250,7 @@ impl CustomOp3 for LayerNorm {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (of_sum, of_input, of_affine) = with_values(gradient, |gradient| {
-            with_values(affine, |affine| Ok(self.backward(affine, gradient)))
+            with_values(affine, |affine| Ok(self.backward(affine, gradient.to_vec())))
         })?;
         let of_sum = to_tensor(of_sum, input)?;
         let of_input = of_input.map_or(Ok(of_sum.clone()), |values| to_tensor(values, input))?;
@@ -282,7 +284,7 @@ impl CustomOp2 for LayerNorm {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (of_sum, of_input, of_affine) = with_values(gradient, |gradient| {
-            with_values(affine, |affine| Ok(self.backward(affine, gradient)))
+            with_values(affine, |affine| Ok(self.backward(affine, gradient.to_vec())))
         })?;
         Ok((Some(to_tensor(of_input.unwrap_or(of_sum), input)?), Some(to_tensor(of_affine, affine)?)))
     }

@@ -11,20 +11,21 @@ pub(crate) fn exp(x: f32) -> f32 {
     // Not `clamp`: its care for NaN costs more than the rest. A NaN comes through as a NaN.
     let x = if x < -87.0 { -87.0 } else { x };
     let x = if x > 88.0 { 88.0 } else { x };
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
     let whole = shifted - ROUND;
     // ln 2 in two parts, so that the rest keeps its last bits (Cody and Waite 1980).
-    let rest = x - whole * 0.693_359_4 + whole * 2.121_944_4e-4;
-    let series = 1.0
-        + rest
-            * (1.0
-                + rest
-                    * (0.5
-                        + rest
-                            * (0.166_666_65
-                                + rest * (0.041_665_795 + rest * (8.333_452e-3 + rest * 1.398_2e-3)))));
+    let rest = whole.mul_add(2.121_944_4e-4, whole.mul_add(-0.693_359_4, x));
+    let series = polynomial(rest, [1.398_2e-3, 8.333_452e-3, 0.041_665_795, 0.166_666_65, 0.5, 1.0, 1.0]);
     // The whole number stands in the low bits of `shifted`; moved into the exponent it is the power of two.
     series * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
+}
+
+/// A polynomial by Horner's rule, the highest power first.
+///
+/// In fused steps, as all sums here that a kernel waits for: one rounding instead of two, and the same bits at every level.
+#[inline(always)]
+fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
+    coefficients.into_iter().reduce(|sum, coefficient| sum.mul_add(x, coefficient)).unwrap_or_default()
 }
 
 /// Φ(x), the standard normal distribution function, and e^(-x²/2).
@@ -33,10 +34,9 @@ pub(crate) fn exp(x: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn normal_distribution(x: f32) -> (f32, f32) {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
+    let t = 1.0 / 0.327_591_1_f32.mul_add(z, 1.0);
     let bell = exp(-z * z);
-    let series =
-        t * (0.254_829_6 + t * (-0.284_496_74 + t * (1.421_413_7 + t * (-1.453_152 + t * 1.061_405_4))));
+    let series = t * polynomial(t, [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6]);
     let tail = 0.5 * series * bell;
     (if x < 0.0 { tail } else { 1.0 - tail }, bell)
 }
@@ -50,6 +50,18 @@ pub(crate) fn tanh(x: f32) -> f32 {
 /// Sums side by side: one chain of additions would wait for each to finish.
 const LANES: usize = 16;
 
+/// All lanes as one, by halves: four steps that wait for each other instead of sixteen.
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (low, high) = lanes.split_at_mut(half);
+        low.iter_mut().zip(high).for_each(|(a, b)| *a = join(*a, *b));
+        half /= 2;
+    }
+    lanes[0]
+}
+
 /// Σ f(element) over a slice, in one order at every level.
 #[inline(always)]
 pub(crate) fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
@@ -59,7 +71,7 @@ pub(crate) fn sum(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     for chunk in chunks {
         lanes.iter_mut().zip(chunk).for_each(|(lane, value)| *lane += term(*value));
     }
-    lanes.iter().sum::<f32>() + rest
+    fold(lanes, |a, b| a + b) + rest
 }
 
 /// Σ a · b, in one order at every level.
@@ -69,9 +81,9 @@ pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
     let (lefts, rights) = (left.chunks_exact(LANES), right.chunks_exact(LANES));
     let rest: f32 = lefts.remainder().iter().zip(rights.remainder()).map(|(a, b)| a * b).sum();
     for (a, b) in lefts.zip(rights) {
-        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane += a * b);
+        lanes.iter_mut().zip(a.iter().zip(b)).for_each(|(lane, (a, b))| *lane = a.mul_add(*b, *lane));
     }
-    lanes.iter().sum::<f32>() + rest
+    fold(lanes, |a, b| a + b) + rest
 }
 
 /// The largest element; -∞ of none.
@@ -87,7 +99,7 @@ pub(crate) fn largest(values: &[f32]) -> f32 {
             .zip(chunk)
             .for_each(|(lane, value)| *lane = if *value > *lane { *value } else { *lane });
     }
-    lanes.iter().fold(rest, |largest, lane| largest.max(*lane))
+    fold(lanes, |a, b| if a > b { a } else { b }).max(rest)
 }
 
 #[cfg(test)]

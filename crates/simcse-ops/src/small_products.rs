@@ -3,7 +3,7 @@
 /// Columns of a register tile; right-hand sides and outputs are padded to whole tiles.
 pub(crate) const TILE: usize = 16;
 /// Rows of a register tile.
-const ROWS: usize = 4;
+const ROWS: usize = 8;
 
 /// `count` rounded up to whole tiles.
 #[inline(always)]
@@ -59,7 +59,7 @@ fn tile<const N: usize>(
         for (i, sums) in sums.iter_mut().enumerate() {
             let factor = left.values[(row + i) * left.row_stride + p * left.column_stride];
             for (sum, value) in sums.iter_mut().zip(line) {
-                *sum += factor * value;
+                *sum = factor.mul_add(*value, *sum);
             }
         }
     }

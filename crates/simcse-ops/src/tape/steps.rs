@@ -203,7 +203,7 @@ pub(super) struct NormStep {
 
 impl Step for NormStep {
     fn backward(self: Box<Self>, gradient: Vec<f32>, slots: &mut Slots) -> Result<()> {
-        let (of_sum, of_input, of_affine) = self.norm.backward(&self.affine, &gradient);
+        let (of_sum, of_input, of_affine) = self.norm.backward(&self.affine, gradient);
         let (of_weight, of_bias) = of_affine.split_at(self.norm.size);
         for (parameter, values) in [(&self.weight, of_weight), (&self.bias, of_bias)] {
             gradients::of_parameter(parameter, |result, _| {
