@@ -9,7 +9,7 @@ use candle_core::{DType, Device, Tensor, Var};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use simcse_ops::Segments;
-use simcse_ops::adamw::{AdamWStep, adamw};
+use simcse_ops::adamw::{AdamWStep, Moments, adamw};
 use simcse_ops::attention::attention;
 use simcse_ops::conv_max::conv_relu_max;
 use simcse_ops::embedding::embedding;
@@ -108,7 +108,7 @@ fn adamw_of_a_million_parameters(bencher: Bencher) {
     let count = 1 << 20;
     let parameter = values(&[count]);
     let gradient = Tensor::ones(count, DType::F32, &Device::Cpu).unwrap();
-    let (mut first, mut second) = (vec![0.0; count], vec![0.0; count]);
+    let mut moments = Moments::zeros(count);
     let step = AdamWStep {
         learning_rate: 1e-3,
         beta1: 0.9,
@@ -119,6 +119,6 @@ fn adamw_of_a_million_parameters(bencher: Bencher) {
         gradient_scale: 1.0,
     };
     bencher.counter(ItemsCount::new(count)).bench_local(|| {
-        adamw(parameter.as_tensor(), &gradient, &mut first, &mut second, step).unwrap();
+        adamw(parameter.as_tensor(), &gradient, &mut moments, step).unwrap();
     });
 }
