@@ -37,6 +37,18 @@ exp-bert-sup-all *arguments:
 exp-amsoftmax *arguments:
     cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/headline.toml "$@"
 
+# Run every configuration and ablation of sentence classes into results/ (hours; continues where it stopped)
+exp-amsoftmax-all *arguments:
+    cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/ablations.toml experiments/amsoftmax/configs/transformer.toml --out results "$@"
+
+# Train and score a TextCNN that follows the embeddings of e5 (needs SIMCSE_MODEL_DIR)
+exp-distill *arguments:
+    cargo run --release --locked --quiet -p exp-distill -- experiments/distill/configs/headline.toml "$@"
+
+# Run every student, teacher and loss of distillation into results/ (hours; continues where it stopped)
+exp-distill-all *arguments:
+    cargo run --release --locked --quiet -p exp-distill -- experiments/distill/configs/rows.toml --out results "$@"
+
 # Any configuration of an experiment: just exp bert-sup bert-base-uncased
 exp experiment config *arguments:
     cargo run --release --locked --quiet -p "exp-$1" -- "experiments/$1/configs/$2.toml" "${@:3}"

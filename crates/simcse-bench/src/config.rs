@@ -15,8 +15,8 @@ mod validate;
 pub use error::ConfigError;
 use error::{line_at, line_suffix};
 pub use sections::{
-    DataConfig, EncoderConfig, EvaluationConfig, MaskedLanguageConfig, TextCnnSection, TrainingText,
-    TransformerSection, WhiteningConfig,
+    DataConfig, EncoderConfig, EvaluationConfig, MaskedLanguageConfig, TeacherConfig, TextCnnSection,
+    TrainingText, TransformerSection, WhiteningConfig,
 };
 
 /// A whole run. Unknown keys are errors.
@@ -47,6 +47,9 @@ pub struct RunConfig {
     /// Masked language modelling beside the loss; left out: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub masked_language: Option<MaskedLanguageConfig>,
+    /// Whose embeddings are followed; for distillation, and only for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<TeacherConfig>,
     /// Optimiser, schedule, steps.
     pub train: TrainConfig,
     /// Health checks.

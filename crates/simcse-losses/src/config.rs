@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LossError, MarginSoftmaxConfig, Result, Similarity};
+use crate::{DistillationConfig, LossError, MarginSoftmaxConfig, Result, Similarity};
 
 /// Beyond these bounds float32 logits lose the differences that the loss lives on. They serve for scales,
 /// which are inverse temperatures, as well.
@@ -20,6 +20,8 @@ pub enum LossConfig {
     Cosent(CosentConfig),
     /// `kind = "margin_softmax"`.
     MarginSoftmax(MarginSoftmaxConfig),
+    /// `kind = "distillation"`.
+    Distillation(DistillationConfig),
 }
 
 impl LossConfig {
@@ -29,6 +31,7 @@ impl LossConfig {
             Self::InfoNce(config) => config.validate(),
             Self::Cosent(config) => config.validate(),
             Self::MarginSoftmax(config) => config.validate(),
+            Self::Distillation(config) => config.validate(),
         }
     }
 }
@@ -45,6 +48,10 @@ pub struct InfoNceConfig {
     pub similarity: Similarity,
     /// Divides the similarity before the softmax, once. Gao et al. 2021: 0.05.
     pub temperature: f64,
+    /// Taken off the similarity of an anchor and its positive before the softmax: AM-Softmax among the candidates of a
+    /// batch (Wang et al. 2018, equation 6; Yang et al. 2019, equation 4); left out: 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<f64>,
     /// Weight of an anchor's own hard negative ([`HardNegatives::weight`](crate::HardNegatives)), for
     /// triplets; without it there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +81,16 @@ impl InfoNceConfig {
                 value: weight.to_string(),
                 problem: "not a number above 0",
                 fix: "take 1 to weigh hard negatives like the others (it is no logarithm)",
+            });
+        }
+        if let Some(margin) = self.margin
+            && !(0.0..=2.0).contains(&margin)
+        {
+            return Err(LossError::Config {
+                key: "margin",
+                value: margin.to_string(),
+                problem: "not from 0 to 2",
+                fix: "take a difference of cosines such as 0.1, or leave it out",
             });
         }
         self.queue.as_ref().map_or(Ok(()), QueueConfig::validate)
@@ -221,8 +238,9 @@ mod tests {
             let message = toml::from_str::<LossConfig>(&without).unwrap_err().to_string();
             assert!(message.contains(key), "{message}");
         }
-        let message = toml::from_str::<LossConfig>(&format!("{GOOD}\nmargin = 0.1")).unwrap_err().to_string();
-        assert!(message.contains("margin"), "{message}");
+        let message =
+            toml::from_str::<LossConfig>(&format!("{GOOD}\nmargins = 0.1")).unwrap_err().to_string();
+        assert!(message.contains("margins"), "{message}");
         let message = toml::from_str::<LossConfig>(&GOOD.replace("2n-1", "2n")).unwrap_err().to_string();
         assert!(message.contains("2n-1"), "{message}");
     }
@@ -238,11 +256,14 @@ mod tests {
             ("hard_negative_weight = 1", "hard_negative_weight = 0", "hard_negative_weight = 0:"),
             ("hard_negative_weight = 1", "hard_negative_weight = -1.0", "hard_negative_weight = -1:"),
             ("hard_negative_weight = 1", "hard_negative_weight = inf", "hard_negative_weight = inf:"),
+            ("margin = 0.2", "margin = -0.2", "margin = -0.2:"),
+            ("margin = 0.2", "margin = nan", "margin = NaN:"),
             ("size = 2", "size = 0", "queue.size = 0:"),
             ("momentum = 0.0", "momentum = 1.0", "queue.momentum = 1:"),
             ("momentum = 0.0", "momentum = nan", "queue.momentum = NaN:"),
         ] {
-            let text = format!("{GOOD}\nhard_negative_weight = 1\n[queue]\nsize = 2\nmomentum = 0.0");
+            let text =
+                format!("{GOOD}\nmargin = 0.2\nhard_negative_weight = 1\n[queue]\nsize = 2\nmomentum = 0.0");
             toml::from_str::<LossConfig>(&text).unwrap().validate().unwrap();
             let config: LossConfig = toml::from_str(&text.replace(right, wrong)).unwrap();
             let message = config.validate().unwrap_err().to_string();

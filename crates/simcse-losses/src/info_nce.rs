@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Tensor};
 
+use crate::contrast::{Contrast, OwnedGroups};
 use crate::layout::Layout;
 use crate::{InfoNceConfig, LossError, Negatives, Result, RowGroups, Similarity, l2_normalize};
 
@@ -28,6 +29,8 @@ pub fn info_nce(
 /// loss_i = -log( exp(sim(h_i, h_i⁺) / τ) / Σ_c w_ic exp(sim(h_i, h_c) / τ) )
 /// ```
 ///
+/// With a margin m, sim(h_i, h_i⁺) - m stands for sim(h_i, h_i⁺) in both places.
+///
 /// | `candidates` | candidates `c` of anchor `i`, of the batch's pairs |
 /// |---|---|
 /// | [`OtherView`](crate::Candidates::OtherView) | the `B` embeddings of the other view (equation 1, the official code) |
@@ -50,7 +53,8 @@ pub fn info_nce(
 /// the temperature; a large finite penalty added before the division overflows in half precision, and is a
 /// known mistake. The queue has no groups.
 ///
-/// Logits and loss are float32 (float64 for float64 embeddings), whatever the embeddings are. Fails when
+/// Of a large batch the similarities are never held at once: anchors are compared some at a time, in the backward pass
+/// again, so memory grows with `B`. Logits and loss are float32 (float64 for float64 embeddings), whatever the embeddings are. Fails when
 /// shapes, dtypes, owners or the number of groups do not fit, when there is no negative, and on a
 /// temperature or a weight out of range or other than the configuration's.
 pub fn info_nce_with(
@@ -62,31 +66,19 @@ pub fn info_nce_with(
 ) -> Result<InfoNce> {
     config.validate()?;
     let batch_size = batch_size(anchors, positives, negatives, config, groups)?;
-    let layout = Layout::new(config, batch_size, negatives);
     let prepare = |embeddings: &Tensor| config.similarity.prepare(&in_full_precision(embeddings)?);
-    let (anchors, positives) = (prepare(anchors)?, prepare(positives)?);
-    let beside = negatives.joined(prepare)?; // [M + Q, D]
-
-    let similarities = layout.compare(&anchors, &positives, beside.as_ref())?; // [R, C]
-    let cosines = match config.similarity {
-        Similarity::Cosine => similarities.detach(),
-        Similarity::Dot => {
-            let unit = |embeddings: &Tensor| l2_normalize(&embeddings.detach());
-            let beside = beside.as_ref().map(unit).transpose()?;
-            layout.compare(&unit(&anchors)?, &unit(&positives)?, beside.as_ref())?
-        }
+    let parts = [Some(prepare(anchors)?), Some(prepare(positives)?), negatives.joined(prepare)?];
+    let all = Tensor::cat(&parts.into_iter().flatten().collect::<Vec<_>>(), 0)?; // [2B + M + Q, D]
+    let contrast = Contrast {
+        layout: Layout::new(config, batch_size, negatives),
+        temperature: config.temperature,
+        groups: groups.map(OwnedGroups::of),
     };
-    let targets = layout.targets();
-    let excluded = layout.excluded(&targets, groups);
-    let logits = weighted(&(&similarities / config.temperature)?, layout.log_weights())?;
-    let logits = without(&logits, &excluded)?;
     Ok(InfoNce {
-        per_example: cross_entropy(&logits, &targets)?,
-        similarities: similarities.detach(),
-        cosines,
-        targets,
-        excluded,
-        layout,
+        per_example: contrast.losses(&all)?,
+        all: all.detach(),
+        similarity: config.similarity,
+        contrast,
     })
 }
 
@@ -95,15 +87,10 @@ pub fn info_nce_with(
 pub struct InfoNce {
     /// Loss of each anchor, `[B]`, or `[2B]` if symmetric; can be differentiated.
     pub per_example: Tensor,
-    /// `[R, C]`, detached, not yet divided by the temperature.
-    similarities: Tensor,
-    /// `[R, C]`, detached; the same tensor if the similarity is the cosine.
-    cosines: Tensor,
-    /// Column of each anchor's positive, `[R]`.
-    targets: Vec<u32>,
-    /// Whether a candidate was taken out, `[R, C]`.
-    excluded: Vec<u8>,
-    layout: Layout,
+    /// What was compared, `[2B + M + Q, D]`, detached.
+    all: Tensor,
+    similarity: Similarity,
+    contrast: Contrast,
 }
 
 /// What a contrastive loss saw in a batch: no gradient, no temperature.
@@ -127,33 +114,69 @@ impl InfoNce {
         Ok(self.per_example.mean_all()?)
     }
 
-    /// What the loss saw. Copies the similarities from the device; call it when it is looked at.
+    /// What the loss saw. Compares once more; call it when it is looked at.
     pub fn diagnostics(&self) -> Result<ContrastiveDiagnostics> {
-        let similarities = self.similarities.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-        let cosines = self.cosines.to_dtype(DType::F64)?.to_vec2::<f64>()?;
-        let anchors = self.targets.len() as f64;
-        let (mut positive_sum, mut negative_sum, mut negatives) = (0.0, 0.0, 0_usize);
-        let (mut found, mut chance_sum) = (0_usize, 0.0);
-        for (row, &target) in self.targets.iter().enumerate() {
-            let target = target as usize;
-            let columns = similarities[row].len();
-            let excluded = &self.excluded[row * columns..(row + 1) * columns];
-            let row_negatives: Vec<usize> =
-                (0..columns).filter(|&column| column != target && excluded[column] == 0).collect();
-            positive_sum += cosines[row][target];
-            negative_sum += row_negatives.iter().map(|&column| cosines[row][column]).sum::<f64>();
-            negatives += row_negatives.len();
-            let is_found = |&column: &usize| similarities[row][target] > similarities[row][column];
-            found += usize::from(row_negatives.iter().all(is_found));
-            let weights = row_negatives.iter().map(|&column| self.layout.weight(row, column));
-            chance_sum += (weights.sum::<f64>() + 1.0).ln();
+        let Contrast { layout, groups, .. } = &self.contrast;
+        let groups = groups.as_ref().map(OwnedGroups::rows);
+        let unit = match self.similarity {
+            Similarity::Cosine => self.all.clone(),
+            Similarity::Dot => l2_normalize(&self.all)?,
+        };
+        let mut seen = Sums::default();
+        for rows in self.contrast.blocks() {
+            let compare =
+                |all: &Tensor| layout.compare(all, rows.clone())?.to_dtype(DType::F64)?.to_vec2::<f64>();
+            let (similarities, cosines) = (compare(&self.all)?, compare(&unit)?);
+            let excluded = layout.excluded(rows.clone(), groups.as_ref());
+            let excluded = excluded.chunks_exact(layout.columns());
+            let anchors = rows.clone().zip(layout.targets(rows)).zip(excluded);
+            for (((row, target), excluded), (similarities, cosines)) in
+                anchors.zip(similarities.iter().zip(&cosines))
+            {
+                seen.add(layout, (row, target as usize), excluded, similarities, cosines);
+            }
         }
-        Ok(ContrastiveDiagnostics {
-            positive_cosine: positive_sum / anchors,
-            negative_cosine: (negatives > 0).then(|| negative_sum / negatives as f64),
-            accuracy: found as f64 / anchors,
-            chance_loss: chance_sum / anchors,
-        })
+        Ok(seen.means(layout.rows() as f64))
+    }
+}
+
+/// Sums over anchors.
+#[derive(Debug, Default)]
+struct Sums {
+    positive: f64,
+    negative: f64,
+    negatives: usize,
+    found: usize,
+    chance: f64,
+}
+
+impl Sums {
+    /// Takes in the anchor of a row and its positive's column.
+    fn add(
+        &mut self,
+        layout: &Layout,
+        (row, target): (usize, usize),
+        excluded: &[u8],
+        similarities: &[f64],
+        cosines: &[f64],
+    ) {
+        let is_negative = |column: &usize| *column != target && excluded[*column] == 0;
+        let negatives: Vec<usize> = (0..similarities.len()).filter(is_negative).collect();
+        self.positive += cosines[target];
+        self.negative += negatives.iter().map(|&column| cosines[column]).sum::<f64>();
+        self.negatives += negatives.len();
+        let is_found = |&column: &usize| similarities[target] > similarities[column];
+        self.found += usize::from(negatives.iter().all(is_found));
+        self.chance += layout.guess(negatives.iter().map(|&column| layout.weight(row, column)).sum());
+    }
+
+    fn means(&self, anchors: f64) -> ContrastiveDiagnostics {
+        ContrastiveDiagnostics {
+            positive_cosine: self.positive / anchors,
+            negative_cosine: (self.negatives > 0).then(|| self.negative / self.negatives as f64),
+            accuracy: self.found as f64 / anchors,
+            chance_loss: self.chance / anchors,
+        }
     }
 }
 
@@ -203,23 +226,6 @@ pub(crate) fn in_full_precision(embeddings: &Tensor) -> candle_core::Result<Tens
         DType::F64 => Ok(embeddings.clone()),
         _ => embeddings.to_dtype(DType::F32),
     }
-}
-
-/// The logits with the logarithms of the candidates' weights added.
-fn weighted(logits: &Tensor, log_weights: Option<Vec<f64>>) -> candle_core::Result<Tensor> {
-    let Some(log_weights) = log_weights else { return Ok(logits.clone()) };
-    logits + Tensor::from_vec(log_weights, logits.shape(), logits.device())?.to_dtype(logits.dtype())?
-}
-
-/// The logits with -∞ where `excluded` says so. `where_cond` passes no gradient to what it replaces, so no
-/// product of zero and infinity can arise in the backward pass.
-fn without(logits: &Tensor, excluded: &[u8]) -> candle_core::Result<Tensor> {
-    if excluded.iter().all(|&is_excluded| is_excluded == 0) {
-        return Ok(logits.clone());
-    }
-    let excluded = Tensor::from_slice(excluded, logits.shape(), logits.device())?;
-    let infinity = Tensor::full(f32::NEG_INFINITY, logits.shape(), logits.device())?;
-    excluded.where_cond(&infinity.to_dtype(logits.dtype())?, logits)
 }
 
 /// -log softmax at the target: `[R, C]` → `[R]`. The shift by the maximum changes no value, so it is

@@ -8,18 +8,22 @@
 //! | [`negatives`] | hard negatives, queue and equal texts, for `info_nce` |
 //! | [`cosent`](mod@cosent) | order of cosines after gold scores (Su 2022) |
 //! | [`margin`] | softmax over sentence classes with a margin |
+//! | [`distillation`] | what a student takes over from a teacher's embeddings |
 //! | [`masked_lm`] | cross-entropy of masked tokens over the vocabulary |
 //! | [`geometry`] | alignment and uniformity (Wang and Isola 2020), for evaluation |
 //!
 //! A loss is a pure function of embeddings; the contrastive one returns one value per anchor beside the mean,
 //! and what the health checks look at. What is trained through is made of candle's differentiable operations
-//! (`softmax_last_dim`, which has no backward, is not used); only the cross-entropy over a vocabulary has a
-//! backward of its own, for the sake of memory.
+//! (`softmax_last_dim`, which has no backward, is not used); only the cross-entropy over a vocabulary and
+//! the likelihood of an order have a backward of their own, for the sake of memory.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails may panic"))]
 
 pub mod config;
+mod contrast;
 pub mod cosent;
+mod cpu;
+pub mod distillation;
 mod error;
 pub mod geometry;
 pub mod info_nce;
@@ -31,6 +35,7 @@ pub mod similarity;
 
 pub use config::{Candidates, CosentConfig, InfoNceConfig, LossConfig, QueueConfig};
 pub use cosent::cosent;
+pub use distillation::DistillationConfig;
 pub use error::{LossError, Result};
 pub use geometry::{alignment, uniformity};
 pub use info_nce::{ContrastiveDiagnostics, InfoNce, info_nce, info_nce_with};

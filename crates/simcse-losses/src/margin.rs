@@ -25,8 +25,11 @@ pub struct MarginSoftmaxConfig {
     pub sub_centres: usize,
     /// Share of the classes that a step looks at, the own ones always (Partial FC, An et al. 2022). 1: all.
     pub sampled_share: f64,
-    /// What becomes of the classes that a step did not look at.
+    /// How the centres are updated.
     pub class_update: ClassUpdate,
+    /// For `moving_average`: the share of a centre that stays when its sentence is met, from 0 to below 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_momentum: Option<f64>,
     /// What the centres begin with.
     pub initial_centres: InitialCentres,
     /// Times the learning rate of the encoder is that of the centres.
@@ -51,7 +54,7 @@ pub enum MarginKind {
     Angle,
 }
 
-/// How the classes that a step did not look at are updated.
+/// How centres follow their classes, and what becomes of those that a step did not look at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassUpdate {
@@ -59,6 +62,9 @@ pub enum ClassUpdate {
     Dense,
     /// Not at all: they cost nothing (`torch.optim.SparseAdam`).
     Lazy,
+    /// There is no gradient of centres: each is a moving average of the embeddings of its sentence, a memory bank (Wu et
+    /// al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance Discrimination", section 3.1).
+    MovingAverage,
 }
 
 /// What class centres begin with.
@@ -99,6 +105,13 @@ impl MarginSoftmaxConfig {
         let factor = self.class_learning_rate_factor;
         let positive = factor > 0.0 && factor.is_finite();
         check(positive, "class_learning_rate_factor", factor, "not a number above 0", "take 1")?;
+        let averages = self.class_update == ClassUpdate::MovingAverage;
+        let momentum = self.class_momentum.unwrap_or(if averages { -1.0 } else { 0.0 });
+        let fix = "take 0.5 for class_update = \"moving_average\", and leave it out for others";
+        let fits = averages == self.class_momentum.is_some();
+        check(fits && (0.0..1.0).contains(&momentum), "class_momentum", momentum, "missing or in vain", fix)?;
+        let fix = "take 1, or let AdamW move the centres";
+        check(!averages || centres == 1, "sub_centres", centres as f64, "an average has one centre", fix)?;
         let near = self.near_duplicates.unwrap_or(1.0);
         check(share(near), "near_duplicates", near, "not in (0, 1]", "take 0.8, or leave it out")
     }
@@ -132,6 +145,7 @@ mod tests {
             sub_centres: 1,
             sampled_share: 1.0,
             class_update: ClassUpdate::Lazy,
+            class_momentum: None,
             initial_centres: InitialCentres::Random,
             class_learning_rate_factor: 1.0,
             precision: Precision::Float32,
@@ -147,6 +161,8 @@ mod tests {
             ("margin", MarginSoftmaxConfig { margin: -0.1, ..config() }),
             ("margin", MarginSoftmaxConfig { margin_kind: MarginKind::None, ..config() }),
             ("views", MarginSoftmaxConfig { views: 0, ..config() }),
+            ("class_momentum", MarginSoftmaxConfig { class_momentum: Some(0.5), ..config() }),
+            ("class_momentum", MarginSoftmaxConfig { class_update: ClassUpdate::MovingAverage, ..config() }),
             ("sub_centres", MarginSoftmaxConfig { sub_centres: 0, ..config() }),
             ("sub_centres", {
                 let initial_centres = InitialCentres::Embeddings;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as TensorResult, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
 
+use crate::cpu::values;
 use crate::info_nce::cross_entropy;
 use crate::{LossError, Result};
 
@@ -96,7 +97,7 @@ impl CustomOp1 for RowCrossEntropy {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> TensorResult<(CpuStorage, Shape)> {
-        let losses = self.losses(values(storage, layout)?);
+        let losses = self.losses(values(self.name(), storage, layout)?);
         Ok((CpuStorage::F32(losses), Shape::from(self.targets.len())))
     }
 
@@ -106,17 +107,8 @@ impl CustomOp1 for RowCrossEntropy {
         let Storage::Cpu(storage) = &*storage else {
             bail!("masked_lm_loss: this kernel has a CPU form only")
         };
-        let gradient = self.gradient(values(storage, layout)?, &losses, &gradients);
+        let gradient = self.gradient(values(self.name(), storage, layout)?, &losses, &gradients);
         Ok(Some(Tensor::from_vec(gradient, logits.shape(), logits.device())?))
-    }
-}
-
-/// The values of a contiguous float32 storage.
-fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> TensorResult<&'a [f32]> {
-    let slice = storage.as_slice::<f32>()?;
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&slice[start..end]),
-        None => bail!("masked_lm_loss: the logits must be contiguous, got strides {:?}", layout.stride()),
     }
 }
 

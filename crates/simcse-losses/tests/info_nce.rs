@@ -42,6 +42,7 @@ fn losses_and_gradients_equal_pytorch() {
             symmetric: case.symmetric,
             similarity: case.similarity,
             temperature: golden.temperature,
+            margin: None,
             hard_negative_weight: None,
             queue: None,
         };
@@ -74,6 +75,7 @@ fn configs(temperature: f64) -> Vec<InfoNceConfig> {
                     symmetric,
                     similarity,
                     temperature,
+                    margin: None,
                     hard_negative_weight: None,
                     queue: None,
                 });
@@ -214,6 +216,7 @@ fn diagnostics_equal_hand_counts() {
             symmetric: false,
             similarity,
             temperature: 0.5,
+            margin: None,
             hard_negative_weight: None,
             queue: None,
         };

@@ -71,6 +71,7 @@ fn losses_and_gradients_equal_pytorch() {
             symmetric: case.symmetric,
             similarity: case.similarity,
             temperature: golden.temperature,
+            margin: None,
             hard_negative_weight: case.weight,
             queue: None,
         };
@@ -131,6 +132,7 @@ fn config() -> InfoNceConfig {
         symmetric: false,
         similarity: Similarity::Cosine,
         temperature: 0.05,
+        margin: None,
         hard_negative_weight: None,
         queue: None,
     }

@@ -56,6 +56,7 @@ impl Batch {
             symmetric: bits() % 2 == 0,
             similarity: [Similarity::Cosine, Similarity::Dot][bits() % 2],
             temperature: [0.05, 0.3, 2.0][bits() % 3],
+            margin: [None, Some(0.2)][bits() % 2],
             hard_negative_weight: None,
             queue: None,
         };
@@ -103,7 +104,8 @@ impl Batch {
             text(groups) == texts[0][pair] || text(groups) == texts[1][pair]
         };
         let score = |candidate: &[f64]| self.score(&self.views[view][pair], candidate);
-        let positive = score(&self.views[1 - view][pair]);
+        let margin = self.config.margin.unwrap_or(0.0);
+        let positive = score(&self.views[1 - view][pair]) / (margin / self.config.temperature).exp();
         let mut sum = positive;
         for other in (0..self.views[0].len()).filter(|&other| other != pair) {
             if !is_equal(&|groups| [&groups.anchors, &groups.positives][1 - view][other]) {

@@ -6,7 +6,7 @@ use rand_distr::{Distribution, StandardNormal};
 use simcse_random::Stream;
 
 /// Normal values with mean 0 and standard deviation 1, as `torch.nn.Embedding` begins.
-pub(crate) fn normal(shape: impl Into<Shape>, stream: Stream) -> Result<Tensor> {
+pub fn normal(shape: impl Into<Shape>, stream: Stream) -> Result<Tensor> {
     let shape = shape.into();
     let mut rng = stream.rng();
     let values: Vec<f32> = (0..shape.elem_count()).map(|_| StandardNormal.sample(&mut rng)).collect();
@@ -15,7 +15,7 @@ pub(crate) fn normal(shape: impl Into<Shape>, stream: Stream) -> Result<Tensor> 
 
 /// Uniform values between `-bound` and `bound`. `torch.nn.Conv1d` and `Linear` begin with
 /// `bound = 1 / sqrt(fan_in)`.
-pub(crate) fn uniform(shape: impl Into<Shape>, bound: f32, stream: Stream) -> Result<Tensor> {
+pub fn uniform(shape: impl Into<Shape>, bound: f32, stream: Stream) -> Result<Tensor> {
     let shape = shape.into();
     let mut rng = stream.rng();
     let values: Vec<f32> = (0..shape.elem_count()).map(|_| rng.random_range(-bound..=bound)).collect();

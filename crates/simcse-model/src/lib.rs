@@ -5,6 +5,7 @@
 //! | [`encoder`] | the contract [`SentenceEncoder`], and [`Mode`] with its dropout stream |
 //! | [`text_cnn`] | TextCNN (Kim 2014) |
 //! | [`transformer`] | BERT, ALBERT and RoBERTa, from published weights |
+//! | [`initial`] | initial values, from the run's own streams |
 //! | [`parameters`] | named parameters in a fixed order |
 //! | [`vectors`] | token vectors from a file, to begin an embedding with |
 //! | [`embed`] | sentences to embeddings, dropout off |
@@ -14,7 +15,7 @@
 pub mod embed;
 pub mod encoder;
 mod error;
-mod initial;
+pub mod initial;
 pub mod parameters;
 pub mod saved;
 pub mod text_cnn;

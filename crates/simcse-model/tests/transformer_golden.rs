@@ -72,6 +72,7 @@ fn loss(embeddings: &Tensor) -> Tensor {
         symmetric: false,
         similarity: Similarity::Cosine,
         temperature: 0.05,
+        margin: None,
         hard_negative_weight: None,
         queue: None,
     };

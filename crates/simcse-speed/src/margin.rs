@@ -44,6 +44,7 @@ impl MarginCommand {
             sub_centres: 1,
             sampled_share: self.sampled_share,
             class_update: ClassUpdate::Lazy,
+            class_momentum: None,
             initial_centres: InitialCentres::Random,
             class_learning_rate_factor: 1.0,
             precision: self.precision,

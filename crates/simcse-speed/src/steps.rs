@@ -119,6 +119,7 @@ pub(crate) fn run_contrast(
         symmetric: false,
         similarity: Similarity::Cosine,
         temperature: 0.05,
+        margin: None,
         hard_negative_weight: None,
         queue: None,
     };

@@ -10,19 +10,18 @@ use simcse_losses::ClassUpdate;
 use simcse_ops::adamw::{AdamWStep, Moments, adamw, adamw_rows};
 use simcse_ops::gradients::Gradients;
 use simcse_ops::margin_softmax::{
-    ClassDiagnostics, MarginSoftmax, TableMoments, TableUpdate, margin_softmax, margin_softmax_moving,
+    ClassDiagnostics, MarginSoftmax, TableMoments, TableUpdate, average_rows, margin_softmax,
+    margin_softmax_moving,
 };
 use simcse_random::Stream;
 
 use crate::Result;
+use crate::own_parameter::{self, Kept};
 
 /// Standard deviation of fresh centres. Only their directions count.
 const SPREAD: f32 = 0.01;
-/// Names of the parts of the state.
-const CENTRES: &str = "class_centres";
-const FIRST: &str = "class_centres/first_moment";
-const SECOND: &str = "class_centres/second_moment";
-const STEPS: &str = "class_centres/steps";
+/// Of the centres in a checkpoint.
+const NAME: &str = "class_centres";
 
 /// The centres of all classes and their moments.
 #[derive(Debug)]
@@ -45,6 +44,8 @@ pub struct SampledClasses {
     pub centres: Var,
     /// The class of each embedding, counted among the sampled ones.
     pub labels: Vec<u32>,
+    /// The same, counted among all.
+    pub classes: Vec<u32>,
 }
 
 impl ClassTable {
@@ -79,37 +80,15 @@ impl ClassTable {
 
     /// Everything that steps change, by name.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let tensor = |values: &[f32]| Tensor::from_slice(values, self.centres.shape(), &Device::Cpu);
-        let held = self.moments();
-        Ok(vec![
-            (CENTRES.to_owned(), self.centres.as_tensor().clone()),
-            (FIRST.to_owned(), tensor(&held.moments.first)?),
-            (SECOND.to_owned(), tensor(&held.moments.second)?),
-            // A checkpoint holds float32; exact up to 2^24 steps.
-            (STEPS.to_owned(), Tensor::new(&[self.steps as f32], &Device::Cpu)?),
-        ])
+        own_parameter::entries(NAME, &self.centres, &self.moments().moments, self.steps)
     }
 
     /// Puts a [`ClassTable::state`] back. Fails when a part is missing or of another shape.
     pub fn restore(&mut self, state: &[(String, Tensor)]) -> Result<()> {
-        let find = |wanted: &str| {
-            let found = state.iter().find(|(name, _)| name == wanted).map(|(_, tensor)| tensor);
-            found.ok_or_else(|| anyhow::anyhow!("holds no {wanted}"))
-        };
-        let values = |name: &str| -> Result<Vec<f32>> {
-            let tensor = find(name)?;
-            if tensor.shape() != self.centres.shape() {
-                let (found, wanted) = (tensor.dims(), self.centres.dims());
-                return Err(anyhow::anyhow!("holds {name} of {found:?} instead of {wanted:?}").into());
-            }
-            Ok(tensor.flatten_all()?.to_vec1()?)
-        };
-        let moments = Moments { first: values(FIRST)?, second: values(SECOND)? };
-        values(CENTRES)?;
-        self.centres.set(find(CENTRES)?)?;
-        let steps = find(STEPS)?.flatten_all()?.to_vec1::<f32>()?;
-        self.steps = steps.first().copied().unwrap_or_default() as u64;
-        *self.moments() = TableMoments { moments, updates: self.steps };
+        let Kept { value, moments, steps } = own_parameter::read(NAME, &self.centres, state)?;
+        self.centres.set(&value)?;
+        self.steps = steps;
+        *self.moments() = TableMoments { moments, updates: steps };
         Ok(())
     }
 
@@ -143,17 +122,18 @@ impl ClassTable {
             );
         }
         if share == 1.0 {
-            return Ok(SampledClasses { rows: None, centres: self.centres.clone(), labels: labels.to_vec() });
+            let (centres, classes) = (self.centres.clone(), labels.to_vec());
+            return Ok(SampledClasses { rows: None, centres, labels: classes.clone(), classes });
         }
         let chosen = self.choose(labels, share, stream);
         let place = |label: &u32| chosen.partition_point(|class| class < label) as u32;
-        let labels = labels.iter().map(place).collect();
+        let (classes, labels) = (labels.to_vec(), labels.iter().map(place).collect());
         let sub_centres = self.sub_centres as u32;
         let rows: Vec<u32> =
             chosen.iter().flat_map(|class| class * sub_centres..(class + 1) * sub_centres).collect();
         let numbers = Tensor::from_slice(&rows, rows.len(), &Device::Cpu)?;
         let centres = Var::from_tensor(&self.centres.as_detached_tensor().index_select(&numbers, 0)?)?;
-        Ok(SampledClasses { rows: Some(rows), centres, labels })
+        Ok(SampledClasses { rows: Some(rows), centres, labels, classes })
     }
 
     /// Rising numbers of classes: those of the labels, filled up at random to the share.
@@ -175,22 +155,35 @@ impl ClassTable {
     }
 
     /// The loss of embeddings `[B, D]` over the classes of a step, `[B]`. Its backward pass moves a table that is seen
-    /// as a whole by `step`; sampled centres are left to [`ClassTable::update`].
+    /// as a whole by `step`; sampled centres are left to [`ClassTable::update`], and averages to [`ClassTable::average`].
     pub(crate) fn loss(
         &self,
         embeddings: &Tensor,
         sampled: &SampledClasses,
         loss: MarginSoftmax,
+        update: ClassUpdate,
         step: AdamWStep,
     ) -> Result<(Tensor, ClassDiagnostics)> {
         let (centres, labels) = (sampled.centres.as_tensor(), &sampled.labels);
-        Ok(match sampled.rows {
-            Some(_) => margin_softmax(embeddings, centres, labels, loss)?,
-            None => {
+        Ok(match (update, &sampled.rows) {
+            (ClassUpdate::MovingAverage, _) => margin_softmax(embeddings, &centres.detach(), labels, loss)?,
+            (_, Some(_)) => margin_softmax(embeddings, centres, labels, loss)?,
+            (_, None) => {
                 let update = TableUpdate { state: self.moments.clone(), step };
                 margin_softmax_moving(embeddings, centres, labels, loss, update)?
             }
         })
+    }
+
+    /// Moves the centres of a step towards the embeddings of their sentences, `[B, D]`.
+    ///
+    /// # Errors
+    /// When the embeddings are not those of the step.
+    pub fn average(&mut self, sampled: &SampledClasses, embeddings: &Tensor, momentum: f64) -> Result<()> {
+        average_rows(self.centres.as_tensor(), &sampled.classes, embeddings, momentum as f32)?;
+        self.steps += 1;
+        self.moments().updates = self.steps;
+        Ok(())
     }
 
     /// Moves the centres of a step by their gradient, `[S · sub_centres, D]`, where the backward pass has not done so.
@@ -212,7 +205,9 @@ impl ClassTable {
             let gradient = gradients.whole(&sampled.centres)?.ok_or_else(no_gradient)?;
             let moments = &mut held.moments;
             match update {
-                ClassUpdate::Lazy => adamw_rows(self.centres.as_tensor(), rows, &gradient, moments, step)?,
+                ClassUpdate::Lazy | ClassUpdate::MovingAverage => {
+                    adamw_rows(self.centres.as_tensor(), rows, &gradient, moments, step)?
+                }
                 ClassUpdate::Dense => {
                     let numbers = Tensor::from_slice(rows, rows.len(), &Device::Cpu)?;
                     let dense = self.centres.zeros_like()?.index_add(&numbers, &gradient, 0)?;
@@ -270,10 +265,14 @@ mod tests {
     fn step(table: &mut ClassTable, sampled: &SampledClasses, update: ClassUpdate) -> Result<()> {
         let loss =
             MarginSoftmax { scale: 4.0, margin: Margin::None, sub_centres: 2, precision: Precision::Float32 };
-        let sampled =
-            SampledClasses { rows: sampled.rows.clone(), centres: sampled.centres.clone(), labels: vec![0] };
+        let sampled = SampledClasses {
+            rows: sampled.rows.clone(),
+            centres: sampled.centres.clone(),
+            labels: vec![0],
+            classes: vec![0],
+        };
         let embedding = Var::new(&[[1.0_f32, -0.5, 0.25]], &Device::Cpu)?;
-        let losses = table.loss(&embedding, &sampled, loss, STEP)?.0;
+        let losses = table.loss(&embedding, &sampled, loss, update, STEP)?.0;
         table.update(&sampled, &backward(&losses.sum_all()?)?, update, STEP)
     }
 

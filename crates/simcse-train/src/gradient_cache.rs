@@ -202,6 +202,7 @@ mod tests {
             symmetric: true,
             similarity: Similarity::Cosine,
             temperature: 0.05,
+            margin: None,
             hard_negative_weight: None,
             queue: None,
         };

@@ -11,6 +11,7 @@
 //! | `gradient_cache` | a batch in pieces, with the gradients of the whole |
 //! | [`health`] | checks that stop a run which does not learn, and say why |
 //! | [`class_table`] | centres of classes, all or sampled, and their lazy update |
+//! | `own_parameter` | what a checkpoint holds of an objective's parameters |
 //! | [`checkpoint`] | exact state on disk: a killed run continues to the same bits |
 //! | [`run_loop`] | the loop |
 //! | [`progress`] | bars on a terminal, lines in a pipe |
@@ -29,6 +30,7 @@ pub mod interrupt;
 pub mod masked_language;
 pub mod objective;
 pub mod optimizer;
+mod own_parameter;
 pub mod progress;
 pub mod run_loop;
 pub mod schedule;

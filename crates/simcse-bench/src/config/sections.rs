@@ -115,6 +115,21 @@ impl TransformerSection {
     }
 }
 
+/// The `[teacher]` section: the encoder whose embeddings a student follows, dropout off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeacherConfig {
+    /// A trained encoder: its directory, or `EXPERIMENT/NAME-sSEED` of a run in the results folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<String>,
+    /// A published checkpoint as it is; one of the two.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<TransformerSection>,
+    /// The teacher's embeddings are whitened, fitted on the training text; left out: not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<WhiteningConfig>,
+}
+
 /// The `[masked_language]` section.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

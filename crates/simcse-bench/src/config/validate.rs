@@ -39,6 +39,7 @@ impl RunConfig {
         self.augmentation.validate()?;
         self.loss.validate()?;
         self.loss_fits_text()?;
+        self.teacher()?;
         Ok(self.train.validate()?)
     }
 
@@ -65,6 +66,22 @@ impl RunConfig {
         }
     }
 
+    /// Distillation has one teacher, and no other loss has one.
+    fn teacher(&self) -> Result {
+        let distils = matches!(self.loss, LossConfig::Distillation(_));
+        let Some(teacher) = &self.teacher else {
+            let problem =
+                "teacher: missing; fix: add the section: distillation follows the embeddings of a teacher";
+            return if distils { Err(ConfigError::new("loss.kind", problem)) } else { Ok(()) };
+        };
+        let fix = "leave the section out, or set loss.kind to \"distillation\"";
+        refuse(!distils, "teacher", "this loss has no teacher", fix)?;
+        let fix = "give one of teacher.encoder and teacher.checkpoint";
+        check(teacher.encoder.is_some() != teacher.checkpoint.is_some(), "teacher", &teacher.encoder, fix)?;
+        teacher.checkpoint.as_ref().map_or(Ok(()), transformer)?;
+        teacher.whitening.as_ref().map_or(Ok(()), |section| whitening("teacher.whitening", section))
+    }
+
     /// Views and triplets are for InfoNCE, scored pairs for CoSENT, sentences as classes for margin softmax;
     /// augmentation and the queue are for views.
     fn loss_fits_text(&self) -> Result {
@@ -74,10 +91,11 @@ impl RunConfig {
             LossConfig::InfoNce(_) => ("info_nce", false),
             LossConfig::Cosent(_) => ("cosent", true),
             LossConfig::MarginSoftmax(_) => ("margin_softmax", false),
+            LossConfig::Distillation(_) => ("distillation", false),
         };
         let fix = "use cosent for data.pairs, and info_nce for data.train and data.triplets";
         check(of_pairs == is(TrainingText::Pairs), "loss.kind", &kind, fix)?;
-        if let LossConfig::MarginSoftmax(_) = &self.loss {
+        if let LossConfig::MarginSoftmax(_) | LossConfig::Distillation(_) = &self.loss {
             let fix = "use info_nce, or unlabelled sentences under data.train";
             check(is(TrainingText::Sentences), "loss.kind", &kind, fix)?;
         }
@@ -160,14 +178,15 @@ fn transformer(section: &TransformerSection) -> Result {
 }
 
 fn evaluation(evaluation: &EvaluationConfig) -> Result {
-    let EvaluationConfig { tasks, select_on, whitening, .. } = evaluation;
+    let EvaluationConfig { tasks, select_on, whitening: section, .. } = evaluation;
     check(!tasks.is_empty(), "evaluation.tasks", tasks, "give one task or more")?;
     check(!select_on.is_empty(), "evaluation.select_on", select_on, "give one task or more")?;
     let fix = "name only tasks that stand in evaluation.tasks: what selects is scored and recorded";
     check(select_on.iter().all(|task| tasks.contains(task)), "evaluation.select_on", select_on, fix)?;
-    if let Some(WhiteningConfig { sentences, kept }) = whitening {
-        check(*sentences >= 2, "evaluation.whitening.sentences", sentences, "give 2 or more")?;
-        check(*kept != Some(0), "evaluation.whitening.kept", &0, "give 1 or more; leave it out for all")?;
-    }
-    Ok(())
+    section.as_ref().map_or(Ok(()), |section| whitening("evaluation.whitening", section))
+}
+
+fn whitening(key: &str, WhiteningConfig { sentences, kept }: &WhiteningConfig) -> Result {
+    check(*sentences >= 2, &format!("{key}.sentences"), sentences, "give 2 or more")?;
+    check(*kept != Some(0), &format!("{key}.kept"), &0, "give 1 or more; leave it out for all")
 }

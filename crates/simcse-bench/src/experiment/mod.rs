@@ -8,6 +8,7 @@
 //! | [`batches`] | the batch of a step: dropout views, triplets, scored pairs |
 //! | `classes` | sentences as classes for a margin softmax |
 //! | [`start`] | encoder and tokenizer before the first step |
+//! | `teacher` | the encoder that a student follows |
 //! | [`follow`] | dev scores, the log of a run |
 //! | [`run`] | one run, from the seed to `summary.json` |
 
@@ -19,6 +20,7 @@ pub mod prepare;
 pub mod run;
 pub mod start;
 pub mod sweep;
+mod teacher;
 
 pub use cli::ExperimentCli;
 pub use run::RunOptions;

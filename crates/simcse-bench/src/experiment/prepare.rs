@@ -1,7 +1,5 @@
 //! What a run needs before its first step: text, encoder, token ids, evaluation sets.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use simcse_data::{
@@ -11,7 +9,9 @@ use simcse_data::{
 };
 use simcse_random::Stream;
 
+use super::RunOptions;
 use super::start::Start;
+use super::teacher::Teacher;
 use crate::config::{DataConfig, RunConfig, TrainingText};
 use crate::tasks::load_task_sets;
 
@@ -29,6 +29,8 @@ pub struct Prepared {
     pub examples: Option<Vec<Example>>,
     /// The encoder before its first step.
     pub start: Start,
+    /// For distillation.
+    pub teacher: Option<Teacher>,
     /// The corpus as token ids.
     pub tokenized: Tokenized,
     /// What is scored at the end.
@@ -46,7 +48,8 @@ impl Prepared {
     /// their place (and that of the tasks), and a remark says so.
     ///
     /// Fails when files are broken, a task that selects is missing, or nothing is left to train on.
-    pub fn new(config: &RunConfig, source: &DataSource, model_dir: Option<&Path>) -> Result<Self> {
+    pub fn new(config: &RunConfig, options: &RunOptions) -> Result<Self> {
+        let (source, model_dir) = (&options.source, options.model_dir.as_deref());
         let mut remarks = Vec::new();
         let names = resolve_names(config, source, &mut remarks)?;
         let evaluation = load_evaluation(source, &names.tasks, &mut remarks)?;
@@ -65,9 +68,12 @@ impl Prepared {
             corpus.sentences.len()
         );
         start.weigh_tokens(config, &tokenized)?;
+        let teacher = config.teacher.as_ref();
+        let teacher =
+            teacher.map(|section| Teacher::load(section, options, &corpus.as_strs())).transpose()?;
         let vocabulary_size = start.encoder.tokenizer.vocabulary_size();
         remarks.push(format!("training text: {tokenized}; vocabulary of {vocabulary_size}"));
-        Ok(Self { corpus, examples, start, tokenized, evaluation, selection, manifest, remarks })
+        Ok(Self { corpus, examples, start, teacher, tokenized, evaluation, selection, manifest, remarks })
     }
 
     /// The content of `data.json`: the manifest, what tokenising lost, the files of vectors or of the checkpoint,
@@ -82,6 +88,9 @@ impl Prepared {
             "vocabulary_size": self.start.encoder.tokenizer.vocabulary_size(),
         });
         record[self.start.record_name] = self.start.record.clone();
+        if let Some(teacher) = &self.teacher {
+            record["teacher"] = teacher.record.clone();
+        }
         record["remarks"] = json!(self.remarks);
         Ok(record)
     }
@@ -89,7 +98,9 @@ impl Prepared {
     /// The files of the run: training, evaluation, vectors or checkpoint.
     pub fn files(&self) -> impl Iterator<Item = &FileRecord> {
         let training = self.corpus.report.sources.iter().flat_map(|source| &source.files);
-        training.chain(self.evaluation.iter().flat_map(|set| &set.files)).chain(&self.start.files)
+        let teacher = self.teacher.iter().flat_map(|teacher| &teacher.files);
+        let evaluation = self.evaluation.iter().flat_map(|set| &set.files);
+        training.chain(evaluation).chain(&self.start.files).chain(teacher)
     }
 
     /// Whether no part of the data is the bundled sample.

@@ -21,6 +21,7 @@ use super::follow::Follower;
 use super::one_line;
 use super::prepare::Prepared;
 use super::start::Start;
+use super::teacher;
 use crate::config::{EncoderConfig, MaskedLanguageConfig, RunConfig, TrainingText, WhiteningConfig};
 use crate::embedding_cache::KeptEmbeddings;
 use crate::record::{
@@ -80,7 +81,7 @@ impl RunOptions {
     /// `say` gets lines for the user. A run that fails after its first evaluation began is recorded with its
     /// reason; the error is returned in any case.
     pub fn run(&self, config: &RunConfig, say: &dyn Fn(&str)) -> Result<Summary> {
-        let prepared = Prepared::new(config, &self.source, self.model_dir.as_deref())?;
+        let prepared = Prepared::new(config, self)?;
         let (identity, config_toml) = (identity(config, &prepared), config.to_toml()?);
         if let Some(summary) = self.finished(&config_toml, &identity)? {
             return Ok(summary);
@@ -184,6 +185,9 @@ fn objective(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<
         (LossConfig::MarginSoftmax(margin), _) => {
             Box::new(classes::objective(margin, config, prepared, stream.named("classes"))?)
         }
+        (LossConfig::Distillation(distillation), _) => {
+            Box::new(teacher::objective(distillation, config, prepared, stream.named("distillation"))?)
+        }
     })
 }
 
@@ -222,6 +226,8 @@ fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Bo
     let views = match &config.loss {
         LossConfig::MarginSoftmax(margin) => margin.views,
         LossConfig::InfoNce(_) | LossConfig::Cosent(_) => 2,
+        // The teacher's word is the other view.
+        LossConfig::Distillation(_) => 1,
     };
     Ok(Box::new(DropoutViews::new(sequences, sampler, augmenter, stream).with_views(views)))
 }

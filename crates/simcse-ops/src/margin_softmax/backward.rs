@@ -28,7 +28,7 @@ struct Pass<'a> {
 /// Rows of the table that one task walks through, cut off block by block.
 trait Part: Send {
     /// Calls `differentiate(table, gradient, mode)` with the next `count` values of the table and a place for their
-    /// gradient.
+    /// gradient, which may be empty.
     fn next(&mut self, count: usize, differentiate: impl FnOnce(&[f32], &mut [f32], Output));
 }
 
@@ -43,6 +43,19 @@ impl Part for Written<'_> {
     fn next(&mut self, count: usize, differentiate: impl FnOnce(&[f32], &mut [f32], Output)) {
         let (table, others) = self.table.split_at(count);
         differentiate(table, cut_off(&mut self.gradient, count), self.mode);
+        self.table = others;
+    }
+}
+
+/// The table stays as it is, and nobody wants its gradient.
+struct Fixed<'a> {
+    table: &'a [f32],
+}
+
+impl Part for Fixed<'_> {
+    fn next(&mut self, count: usize, differentiate: impl FnOnce(&[f32], &mut [f32], Output)) {
+        let (table, others) = self.table.split_at(count);
+        differentiate(table, &mut [], Output::Overwrite);
         self.table = others;
     }
 }
@@ -99,29 +112,19 @@ impl Streamed {
             return Ok((op.of_embeddings.into_inner().unwrap_or_else(PoisonError::into_inner), None));
         }
         with_values(table, |values| {
+            let size = self.rows_of_task() * self.shape.size;
+            let tables = values.par_chunks(size);
+            if !table.track_op() {
+                return Ok((self.walk(embeddings, gradient, tables.map(|table| Fixed { table })), None));
+            }
             let mut of_embeddings = Vec::new();
             let of_table = gradients::of_input(table, |of_table, mode| {
-                of_embeddings = self.written(embeddings, values, gradient, of_table, mode);
+                let parts = tables.zip(of_table.par_chunks_mut(size));
+                let parts = parts.map(|(table, gradient)| Written { table, gradient, mode });
+                of_embeddings = self.walk(embeddings, gradient, parts);
             })?;
-            if !table.track_op() {
-                let mut unused = vec![0.0; values.len()];
-                of_embeddings = self.written(embeddings, values, gradient, &mut unused, Output::Overwrite);
-            }
             Ok((of_embeddings, of_table))
         })
-    }
-
-    fn written(
-        &self,
-        embeddings: &[f32],
-        table: &[f32],
-        gradient: &[f32],
-        of_table: &mut [f32],
-        mode: Output,
-    ) -> Vec<f32> {
-        let size = self.rows_of_task() * self.shape.size;
-        let parts = table.par_chunks(size).zip(of_table.par_chunks_mut(size));
-        self.walk(embeddings, gradient, parts.map(|(table, gradient)| Written { table, gradient, mode }))
     }
 
     /// The gradient of the embeddings; what becomes of that of the table is the business of the `parts`, one for each
@@ -182,7 +185,9 @@ impl Streamed {
         let block = self.block(first, table, &pass.columns, inverses);
         let slopes = self.slopes(block, pass, (table, inverses), of_table, mode);
         let slopes = View::new(&slopes, count, rows);
-        pass.rows.multiply(slopes, of_table, Output::Add);
+        if !of_table.is_empty() {
+            pass.rows.multiply(slopes, of_table, Output::Add);
+        }
         let products = self.products(Threads::One);
         products.multiply(slopes.transposed(), View::new(table, count, size), of_embeddings, Output::Add);
     }
@@ -201,10 +206,10 @@ impl Streamed {
         mode: Output,
     ) -> Vec<f32> {
         let TableShape { rows, size, .. } = self.shape;
-        let cosines = block.cosines.clone();
+        let cosines = if of_table.is_empty() { Vec::new() } else { block.cosines.clone() };
         self.differentiate(&mut block, &pass.log_sums, pass.gradient);
         let of_rows = of_table.chunks_exact_mut(size).zip(table.chunks_exact(size));
-        let slopes = block.cosines.chunks_exact_mut(rows).zip(cosines.chunks_exact(rows));
+        let slopes = block.cosines.chunks_exact(rows).zip(cosines.chunks_exact(rows));
         for (((slopes, cosines), (of_row, row)), inverse) in slopes.zip(of_rows).zip(inverses) {
             let mut along = 0.0;
             inner_product(self.level, slopes, cosines, &mut along);
@@ -213,6 +218,8 @@ impl Streamed {
                 Output::Add => add_times(self.level, factor, row, of_row),
                 _ => set_times(self.level, factor, row, of_row),
             }
+        }
+        for (slopes, inverse) in block.cosines.chunks_exact_mut(rows).zip(inverses) {
             slopes.iter_mut().for_each(|slope| *slope *= inverse);
         }
         block.cosines

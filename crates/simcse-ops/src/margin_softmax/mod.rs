@@ -4,6 +4,7 @@
 //! walked through in blocks that stay in the cache: forward keeps one number for each row, backward computes the
 //! logits of a block again.
 
+mod average;
 mod backward;
 mod directions;
 mod seen;
@@ -17,6 +18,7 @@ use crate::adamw::{AdamWStep, Moments};
 use crate::linear::Precision;
 use crate::simd::Level;
 use crate::tensors::lock;
+pub use average::average_rows;
 use streamed::{Streamed, TableShape};
 
 /// What is asked of the right class beyond being the nearest.

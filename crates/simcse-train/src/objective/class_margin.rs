@@ -10,6 +10,7 @@ use simcse_random::Stream;
 
 use super::{Diagnostics, LossContext, Objective, StepLoss};
 use crate::class_table::{ClassTable, SampledClasses};
+use crate::own_parameter;
 use crate::{Result, StepBatch, TrainConfig};
 
 /// Every view of a sentence has to find the sentence's own class among all classes, or a sample of them.
@@ -20,8 +21,8 @@ pub struct ClassMargin {
     class_of: Vec<u32>,
     stream: Stream,
     constants: AdamWStep,
-    /// Of the step under way, between its loss and its update.
-    sampled: Mutex<Option<SampledClasses>>,
+    /// Of the step under way, between its loss and its update: its classes, and its embeddings without their graph.
+    sampled: Mutex<Option<(SampledClasses, Tensor)>>,
 }
 
 impl ClassMargin {
@@ -40,15 +41,7 @@ impl ClassMargin {
         if let Some(class) = class_of.iter().find(|class| **class as usize >= table.classes()) {
             return Err(anyhow::anyhow!("class {class} in a table of {} classes", table.classes()).into());
         }
-        let constants = AdamWStep {
-            learning_rate: 0.0,
-            beta1: train.beta1,
-            beta2: train.beta2,
-            epsilon: train.epsilon,
-            weight_decay: 0.0,
-            step: 0,
-            gradient_scale: 1.0,
-        };
+        let constants = own_parameter::constants(train);
         Ok(Self { config, table, class_of, stream, constants, sampled: Mutex::new(None) })
     }
 
@@ -57,7 +50,7 @@ impl ClassMargin {
         AdamWStep { learning_rate: learning_rate * self.config.class_learning_rate_factor, ..self.constants }
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<SampledClasses>> {
+    fn held(&self) -> std::sync::MutexGuard<'_, Option<(SampledClasses, Tensor)>> {
         self.sampled.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -73,11 +66,12 @@ impl Objective for ClassMargin {
         let stream = self.stream.fold(self.table.steps());
         let sampled = self.table.sample(&labels, self.config.sampled_share, stream)?;
         let adamw = self.adamw(context.learning_rate);
-        let (losses, seen) = self.table.loss(embeddings, &sampled, self.config.kernel(), adamw)?;
+        let (losses, seen) =
+            self.table.loss(embeddings, &sampled, self.config.kernel(), self.config.class_update, adamw)?;
         let rows = labels.len() as f64;
         let right = seen.nearest.iter().zip(&sampled.labels).filter(|(nearest, own)| nearest == own).count();
         let own: f64 = seen.own_cosine.iter().map(|cosine| f64::from(*cosine)).sum();
-        *self.held() = Some(sampled);
+        *self.held() = Some((sampled, embeddings.detach()));
         let diagnostics = context.diagnose.then(|| Diagnostics {
             positive_cosine: Some(own / rows),
             negative_cosine: None,
@@ -88,7 +82,10 @@ impl Objective for ClassMargin {
     }
 
     fn update(&mut self, gradients: &Gradients, learning_rate: f64) -> Result<()> {
-        let Some(sampled) = self.held().take() else { return Ok(()) };
+        let Some((sampled, embeddings)) = self.held().take() else { return Ok(()) };
+        if let Some(momentum) = self.config.class_momentum {
+            return self.table.average(&sampled, &embeddings, momentum);
+        }
         let step = self.adamw(learning_rate);
         self.table.update(&sampled, gradients, self.config.class_update, step)
     }

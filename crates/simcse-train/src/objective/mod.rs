@@ -2,6 +2,7 @@
 
 mod class_margin;
 mod contrast;
+mod distillation;
 mod momentum_queue;
 mod pair_ranking;
 
@@ -14,6 +15,7 @@ use crate::{Result, StepBatch};
 
 pub use class_margin::ClassMargin;
 pub use contrast::{TripletContrast, ViewContrast};
+pub use distillation::Distillation;
 pub use pair_ranking::Cosent;
 
 /// What an objective is told of the step beside its batch.

@@ -32,7 +32,19 @@ impl BatchSource for Classes {
     }
 }
 
-fn objective(share: f64, setting: &Setting) -> ClassMargin {
+/// Which classes a step looks at, and how their centres follow.
+#[derive(Debug, Clone, Copy)]
+struct Classing {
+    share: f64,
+    update: ClassUpdate,
+}
+
+const FULL: Classing = Classing { share: 1.0, update: ClassUpdate::Lazy };
+const SAMPLED: Classing = Classing { share: 0.5, update: ClassUpdate::Lazy };
+const DENSE: Classing = Classing { share: 0.5, update: ClassUpdate::Dense };
+const AVERAGED: Classing = Classing { share: 0.5, update: ClassUpdate::MovingAverage };
+
+fn objective(Classing { share, update }: Classing, setting: &Setting) -> ClassMargin {
     let config = MarginSoftmaxConfig {
         views: VIEWS,
         margin_kind: MarginKind::Cosine,
@@ -40,7 +52,8 @@ fn objective(share: f64, setting: &Setting) -> ClassMargin {
         scale: 10.0,
         sub_centres: 1,
         sampled_share: share,
-        class_update: ClassUpdate::Lazy,
+        class_update: update,
+        class_momentum: (update == ClassUpdate::MovingAverage).then_some(0.5),
         initial_centres: InitialCentres::Random,
         class_learning_rate_factor: 2.0,
         precision: simcse_ops::linear::Precision::Float32,
@@ -51,8 +64,13 @@ fn objective(share: f64, setting: &Setting) -> ClassMargin {
     ClassMargin::new(config, table, (0..12).collect(), &setting.train, Stream::from_seed(3)).unwrap()
 }
 
-fn run(share: f64, setting: &Setting, folder: &std::path::Path, end: End) -> (Vec<u32>, Vec<f32>, Script) {
-    let (encoder, mut objective) = (network(7, 0.05), objective(share, setting));
+fn run(
+    classing: Classing,
+    setting: &Setting,
+    folder: &std::path::Path,
+    end: End,
+) -> (Vec<u32>, Vec<f32>, Script) {
+    let (encoder, mut objective) = (network(7, 0.05), objective(classing, setting));
     let mut script = Script::new(rising, end);
     let trained = trainer(setting, folder, &script).run(&encoder, &mut Classes, &mut objective, &mut script);
     assert!(trained.is_ok() || script.interrupt.is_raised(), "{}", trained.unwrap_err());
@@ -62,27 +80,27 @@ fn run(share: f64, setting: &Setting, folder: &std::path::Path, end: End) -> (Ve
 
 #[test]
 fn twelve_sentences_are_learnt_by_heart() {
-    for share in [1.0, 0.5] {
+    for classing in [FULL, SAMPLED, DENSE, AVERAGED] {
         let mut setting = setting();
         setting.train.steps = 300;
         let folder = tempdir().unwrap();
-        let (_, _, script) = run(share, &setting, folder.path(), End::Never);
+        let (_, _, script) = run(classing, &setting, folder.path(), End::Never);
         let accuracy = |step: usize| script.reports[step].diagnostics.unwrap().accuracy;
-        assert!(accuracy(0) < 0.6 && accuracy(280) > 0.9, "{share}: {} {}", accuracy(0), accuracy(280));
+        assert!(accuracy(0) < 0.6 && accuracy(280) > 0.9, "{classing:?}: {} {}", accuracy(0), accuracy(280));
     }
 }
 
 #[test]
 fn a_stopped_run_goes_on_to_the_same_bits() {
-    for (share, rows) in [(1.0, None), (0.5, None), (0.5, Some(5))] {
+    for (classing, rows) in [(FULL, None), (SAMPLED, None), (SAMPLED, Some(5)), (AVERAGED, None)] {
         let mut setting = setting();
         setting.train.gradient_cache_rows = rows;
         let [whole, parts] = [tempdir().unwrap(), tempdir().unwrap()];
-        let (encoder, centres, unbroken) = run(share, &setting, whole.path(), End::Never);
-        run(share, &setting, parts.path(), End::Interrupt(6));
-        let (encoder_again, centres_again, rest) = run(share, &setting, parts.path(), End::Never);
-        assert_eq!(rest.begun, Some(6), "share {share}");
-        assert!(encoder == encoder_again && centres == centres_again, "share {share}, rows {rows:?}");
+        let (encoder, centres, unbroken) = run(classing, &setting, whole.path(), End::Never);
+        run(classing, &setting, parts.path(), End::Interrupt(6));
+        let (encoder_again, centres_again, rest) = run(classing, &setting, parts.path(), End::Never);
+        assert_eq!(rest.begun, Some(6), "{classing:?}");
+        assert!(encoder == encoder_again && centres == centres_again, "{classing:?}, rows {rows:?}");
         assert_eq!(rest.trace(), unbroken.trace()[6..]);
     }
 }
@@ -94,7 +112,7 @@ fn a_gradient_cache_changes_nothing_but_the_order_of_sums() {
         let mut setting = setting();
         setting.train.gradient_cache_rows = rows;
         let folder = tempdir().unwrap();
-        let (_, centres, script) = run(0.5, &setting, folder.path(), End::Never);
+        let (_, centres, script) = run(SAMPLED, &setting, folder.path(), End::Never);
         (centres, script.reports.iter().map(|report| report.loss).collect::<Vec<f64>>())
     };
     let ((centres, losses), (centres_cached, losses_cached)) = (cached(None), cached(Some(5)));
@@ -108,7 +126,7 @@ fn a_gradient_cache_changes_nothing_but_the_order_of_sums() {
 #[test]
 fn a_sentence_without_a_class_is_named() {
     let setting = setting();
-    let objective = objective(1.0, &setting);
+    let objective = objective(FULL, &setting);
     let mut batch = Classes.batch(0).unwrap();
     batch.groups[0] = 12;
     let embeddings = candle_core::Tensor::ones((12, 12), candle_core::DType::F32, &candle_core::Device::Cpu);

@@ -215,6 +215,7 @@ pub(crate) fn info_nce_config(setting: &Setting) -> InfoNceConfig {
         symmetric: false,
         similarity: Similarity::Cosine,
         temperature: setting.temperature,
+        margin: None,
         hard_negative_weight: None,
         queue: setting.queue.clone(),
     }

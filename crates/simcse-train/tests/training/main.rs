@@ -6,6 +6,7 @@ mod checkpoint;
 mod class_margin;
 mod common;
 mod config;
+mod distillation;
 mod exact;
 mod gradient_cache;
 mod health;

@@ -53,7 +53,7 @@ fn keys_that_are_unknown() {
     for (section, key) in [
         ("data", "trian"),
         ("encoder.network", "dropout"),
-        ("loss", "margin"),
+        ("loss", "margins"),
         ("train", "step"),
         ("health", "on"),
     ] {
