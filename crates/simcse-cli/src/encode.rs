@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, bail, ensure};
 use simcse_bench::embedder::EmbeddedSentences;
 use simcse_data::write_whole;
+use simcse_ops::profile;
 
 use crate::raw::RawOptions;
 use crate::{npy, say};
@@ -29,6 +30,9 @@ pub(crate) struct EncodeCommand {
     /// Scale each embedding to length 1, so that a dot product is a cosine
     #[arg(long)]
     normalize: bool,
+    /// Print to standard error where the time went; the whole embedding counts as one step
+    #[arg(long)]
+    profile: bool,
 }
 
 /// Formats of the file.
@@ -44,9 +48,16 @@ impl EncodeCommand {
         let encoder = self.raw.load(&self.encoder)?;
         let text = read(&self.sentences)?;
         let sentences = sentences(&text).with_context(|| self.sentences.display().to_string())?;
-        let began = Instant::now();
+        if self.profile {
+            profile::enable();
+        }
+        let (began, timer) = (Instant::now(), profile::step());
         let embedded = EmbeddedSentences::new(encoder.as_ref(), sentences.iter().copied())?;
         let rate = embedded.len() as f64 / began.elapsed().as_secs_f64();
+        drop(timer);
+        if self.profile {
+            say(&profile::take().to_string());
+        }
         let size = embedded.embedding_size();
         let mut values = Vec::with_capacity(sentences.len() * size);
         for sentence in &sentences {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use simcse_data::{SentenceTokenizer, TokenBatch};
+use simcse_ops::profile;
 
 use crate::{Mode, Result, SentenceEncoder};
 
@@ -35,7 +36,10 @@ pub fn embed(
     max_tokens: usize,
     sentences: &[&str],
 ) -> Result<Embedded> {
+    let phase = profile::phase("tokens");
     let tokenized = tokenizer.encode_all(sentences, max_tokens);
+    drop(phase);
+    let _phase = profile::phase("network");
     let sequences = &tokenized.sequences;
     let mut order: Vec<usize> = (0..sequences.len()).collect();
     order.sort_by_key(|index| std::cmp::Reverse(sequences[*index].len()));

@@ -137,6 +137,18 @@ impl LayerNorm {
         self.segments.range(block.start).start..self.segments.range(block.end - 1).end
     }
 
+    /// The tokens of each block in a matrix `[T, H]` that may not be there.
+    fn parts<'a>(
+        &self,
+        matrix: &'a mut Option<Vec<f32>>,
+        blocks: &[Range<usize>],
+    ) -> Vec<Option<&'a mut [f32]>> {
+        match matrix {
+            Some(values) => split_mut(values, self.sizes(blocks, self.size)).into_iter().map(Some).collect(),
+            None => blocks.iter().map(|_| None).collect(),
+        }
+    }
+
     /// Multiplies the tokens of a block by their masks.
     fn mask(&self, masks: Option<&DropoutMasks>, block: &Range<usize>, values: &mut [f32]) {
         let Some(masks) = masks else { return };
@@ -150,17 +162,26 @@ impl LayerNorm {
     pub(crate) fn forward(&self, input: &[f32], residual: Option<&[f32]>, affine: &[f32]) -> Vec<f32> {
         let _time = profile::kernel("layer norm, forward");
         let blocks = self.blocks();
-        let (mut output, mut normalised) = (zeros(input.len()), zeros(input.len()));
+        let mut output = zeros(input.len());
+        let mut normalised = self.keeps.then(|| zeros(input.len()));
         let mut inverse_deviation = vec![0.0; self.segments.tokens()];
         let (weight, bias) = affine.split_at(self.size);
         split_mut(&mut output, self.sizes(&blocks, self.size))
             .into_par_iter()
-            .zip(split_mut(&mut normalised, self.sizes(&blocks, self.size)))
+            .zip(self.parts(&mut normalised, &blocks))
             .zip(split_mut(&mut inverse_deviation, self.sizes(&blocks, 1)))
             .zip(&blocks)
-            .for_each(|(((output, normalised), inverse_deviation), block)| {
+            .for_each_init(Vec::new, |scratch, (((output, kept), inverse_deviation), block)| {
                 let tokens = self.tokens(block);
                 let range = tokens.start * self.size..tokens.end * self.size;
+                // Where nothing is kept, a block's sums stay in the cache of its thread.
+                let normalised = match kept {
+                    Some(kept) => kept,
+                    None => {
+                        scratch.resize(range.len(), 0.0);
+                        scratch.as_mut_slice()
+                    }
+                };
                 normalised.copy_from_slice(&input[range.clone()]);
                 self.mask(self.input_masks.as_ref(), block, normalised);
                 if let Some(residual) = residual {
@@ -169,7 +190,7 @@ impl LayerNorm {
                 normalise(self.level, self.epsilon, weight, bias, normalised, inverse_deviation, output);
                 self.mask(self.output_masks.as_ref(), block, output);
             });
-        if self.keeps {
+        if let Some(normalised) = normalised {
             *lock(&self.saved) = Saved { normalised, inverse_deviation };
         }
         output
@@ -187,14 +208,9 @@ impl LayerNorm {
         let saved = lock(&self.saved);
         let mut of_sum = gradient;
         let mut of_input = self.input_masks.as_ref().map(|_| zeros(of_sum.len()));
-        // Without masks there is nothing to write: an empty part for each block.
-        let of_input_parts = match &mut of_input {
-            Some(values) => split_mut(values, self.sizes(&blocks, self.size)),
-            None => blocks.iter().map(|_| [].as_mut_slice()).collect(),
-        };
         let sums: Vec<BlockSums> = split_mut(&mut of_sum, self.sizes(&blocks, self.size))
             .into_par_iter()
-            .zip(of_input_parts)
+            .zip(self.parts(&mut of_input, &blocks))
             .zip(&blocks)
             .map(|((gradient, of_input), block)| {
                 self.mask(self.output_masks.as_ref(), block, gradient);
@@ -204,9 +220,9 @@ impl LayerNorm {
                 let mut sums = BlockSums { weight: vec![0.0; self.size], bias: vec![0.0; self.size] };
                 let weight = &affine[..self.size];
                 differentiate(self.level, weight, normalised, inverse_deviation, gradient, &mut sums);
-                if let Some(masks) = &self.input_masks {
+                if let Some(of_input) = of_input {
                     of_input.copy_from_slice(gradient);
-                    self.mask(Some(masks), block, of_input);
+                    self.mask(self.input_masks.as_ref(), block, of_input);
                 }
                 sums
             })

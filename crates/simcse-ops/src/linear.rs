@@ -119,10 +119,9 @@ impl Layer {
         bias: &[f32],
         keeps: bool,
     ) -> (Vec<f32>, Vec<f32>) {
-        let mut output = zeros(input.rows * bias.len());
         let transposed: Vec<View> = weights.iter().map(|weight| weight.transposed()).collect();
         let time = profile::product("linear, product", input.rows, input.columns, bias.len());
-        self.products().multiply_stack(input, &transposed, &mut output, Output::AddRow(bias));
+        let mut output = self.products().with_row(input, &transposed, bias);
         drop(time);
         if self.activation == Activation::Identity {
             return (output, Vec::new());

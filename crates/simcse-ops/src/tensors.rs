@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use candle_core::{CpuStorage, Layout, Result, Storage, Tensor, bail};
-use rayon::iter::ParallelIterator as _;
+use rayon::prelude::*;
 
 /// The values of a contiguous float32 storage.
 pub(crate) fn values<'a>(name: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -63,6 +63,16 @@ pub(crate) fn zeros(count: usize) -> Vec<f32> {
     if count < 1 << 18 { vec![0.0; count] } else { rayon::iter::repeat_n(0.0, count).collect() }
 }
 
+/// `count` copies of a row, written by all threads.
+pub(crate) fn repeated(row: &[f32], count: usize) -> Vec<f32> {
+    let (pieces, rest) = row.as_chunks::<16>();
+    if !rest.is_empty() || pieces.is_empty() || row.len() * count < 1 << 18 {
+        return row.repeat(count);
+    }
+    let places = (0..pieces.len() * count).into_par_iter().with_min_len(1 << 10);
+    places.map(|place| pieces[place % pieces.len()]).collect::<Vec<[f32; 16]>>().into_flattened()
+}
+
 /// Cuts a slice into consecutive parts of the given sizes.
 pub(crate) fn split_mut<T>(mut rest: &mut [T], sizes: impl Iterator<Item = usize>) -> Vec<&mut [T]> {
     let mut parts = Vec::new();
@@ -77,4 +87,17 @@ pub(crate) fn split_mut<T>(mut rest: &mut [T], sizes: impl Iterator<Item = usize
 /// A lock whose holder cannot leave it in a bad state, so a panic elsewhere does not matter.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_repeated_whatever_its_length() {
+        for (length, count) in [(48, 6000), (50, 6000), (16, 3), (7, 0), (0, 4)] {
+            let row: Vec<f32> = (0..length).map(|value| value as f32).collect();
+            assert_eq!(repeated(&row, count), row.repeat(count), "{length} x {count}");
+        }
+    }
 }

@@ -20,6 +20,7 @@ use rayon::prelude::*;
 
 use crate::linear::Precision;
 use crate::simd::{Level, dispatch};
+use crate::tensors::{repeated, zeros};
 pub(crate) use view::View;
 
 /// Rows of one parallel task where rows are copied.
@@ -60,6 +61,20 @@ impl Products {
     /// `output[m, n] = left[m, k] · right[k, n]`, or added to it; `output` is row-major and contiguous.
     pub(crate) fn multiply(self, left: View, right: View, output: &mut [f32], mode: Output) {
         self.multiply_stack(left, &[right], output, mode);
+    }
+
+    /// A new matrix `left · right + row` of the matrices of `right` side by side, `row` being added to each of its rows.
+    pub(crate) fn with_row(self, left: View, right: &[View], row: &[f32]) -> Vec<f32> {
+        #[cfg(target_arch = "x86_64")]
+        if left.columns > 0 && Kernel::of(self.level, self.precision, right).is_some() {
+            let mut output = zeros(left.rows * row.len());
+            self.multiply_stack(left, right, &mut output, Output::AddRow(row));
+            return output;
+        }
+        // Written once: zeros that are overwritten by the row would be another pass over memory.
+        let mut output = repeated(row, left.rows);
+        self.multiply_stack(left, right, &mut output, Output::Add);
+        output
     }
 
     /// As [`Self::multiply`] for the matrices of `right` side by side.
