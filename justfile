@@ -39,7 +39,7 @@ exp-amsoftmax *arguments:
 
 # Run every configuration and ablation of sentence classes into results/ (hours; continues where it stopped)
 exp-amsoftmax-all *arguments:
-    cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/ablations.toml experiments/amsoftmax/configs/transformer.toml --out results "$@"
+    cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/ablations.toml --out results "$@"
 
 # Train and score a TextCNN that follows the embeddings of e5 (needs SIMCSE_MODEL_DIR)
 exp-distill *arguments:
@@ -74,6 +74,10 @@ test *arguments:
     @[ -n "${SIMCSE_DATA_DIR:-}" ] || echo "left out: tests on real data; to run them, point SIMCSE_DATA_DIR at a folder as docs/data.md describes it"
     @[ -n "${SIMCSE_MODEL_DIR:-}" ] || echo "left out: tests on published tokenizers and vectors; to run them, point SIMCSE_MODEL_DIR at their folder"
     cargo test --workspace --locked "$@"
+
+# The tests of the kernels under AddressSanitizer, which sees every access out of bounds of the unsafe code (x86-64 Linux)
+asan *arguments:
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=address" cargo test -p simcse-ops --locked --target x86_64-unknown-linux-gnu --target-dir target/asan "$@"
 
 # What CI checks beside the tests: format, lints, documentation, fresh tables
 check:

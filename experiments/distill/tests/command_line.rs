@@ -4,38 +4,20 @@
 #[path = "../../../crates/simcse-bench/tests/support/world.rs"]
 mod world;
 
-use world::{World, replace_value};
+use world::{World, replace_value, small_text_cnn};
 
 /// The committed configuration, in small, with the run that [`TEACHER`] leaves as its teacher.
 const STUDENT: &str = include_str!("../configs/headline.toml");
 const TEACHER: &str = include_str!("../../textcnn/configs/dropout-only.toml");
 const TEACHERS_RUN: &str = "textcnn/dropout-only-s1";
 
-fn small(config: &str) -> String {
-    let values = [
-        ("train", r#"["lcqmc/dev"]"#),
-        ("min_count", "1"),
-        ("embedding_size", "16"),
-        ("widths", "[1, 2]"),
-        ("maps", "4"),
-        ("batch_size", "8"),
-        ("steps", "12"),
-        ("evaluate_every", "4"),
-        ("checkpoint_every", "5"),
-        ("chance_level_steps", "0"),
-        ("warmup_steps", "0"),
-        ("tasks", r#"["lcqmc"]"#),
-        ("select_on", r#"["lcqmc"]"#),
-    ];
-    values.into_iter().fold(config.to_owned(), |config, (key, value)| replace_value(&config, key, value))
-}
-
 fn student() -> String {
     let (before, rest) = STUDENT.split_once("[teacher.checkpoint]").unwrap();
     let (_, after) = rest.split_once("[train]").unwrap();
     let config = format!("{before}[teacher]\nencoder = \"{TEACHERS_RUN}\"\n\n[train]{after}");
-    let config = small(&config).replace("projection_size = 384\n", "").replace("limit = 200000\n", "");
-    replace_value(&config, "projection", "true")
+    let config =
+        small_text_cnn(&config).replace("projection_size = 384\n", "").replace("limit = 200000\n", "");
+    replace_value(&replace_value(&config, "projection", "true"), "warmup_steps", "0")
 }
 
 fn world() -> World {
@@ -48,7 +30,7 @@ fn a_run_is_the_teacher_of_another_and_its_words_are_kept() {
     let missing = world.error(&[]);
     assert!(missing.contains(&format!("teacher.encoder = \"{TEACHERS_RUN}\"")), "{missing}");
     assert!(missing.contains("fix: train it first"), "{missing}");
-    world.write("teacher.toml", small(TEACHER).as_bytes());
+    world.write("teacher.toml", small_text_cnn(TEACHER).as_bytes());
     let mut command = world.command("out", &[]);
     let output = command.arg("teacher.toml").output().unwrap();
     // The teacher comes after its student here: the first run fails, the second trains the teacher.

@@ -13,6 +13,27 @@ use tempfile::TempDir;
 /// Characters of the made-up sentences.
 pub(crate) const CHARACTERS: &str = "我你他们的了是在有这不会能借还款天吃喝玩乐山水火土";
 
+/// What makes the configuration of a TextCNN one of some hundred parameters, for 12 steps on [`World`]'s LCQMC.
+const SMALL_TEXT_CNN: [(&str, &str); 12] = [
+    ("train", r#"["lcqmc/dev"]"#),
+    ("min_count", "1"),
+    ("embedding_size", "32"),
+    ("widths", "[1, 2]"),
+    ("maps", "4"),
+    ("batch_size", "8"),
+    ("steps", "12"),
+    ("evaluate_every", "4"),
+    ("checkpoint_every", "5"),
+    ("chance_level_steps", "0"),
+    ("tasks", r#"["lcqmc"]"#),
+    ("select_on", r#"["lcqmc"]"#),
+];
+
+/// The committed configuration of a TextCNN in small.
+pub(crate) fn small_text_cnn(config: &str) -> String {
+    SMALL_TEXT_CNN.iter().fold(config.to_owned(), |config, (key, value)| replace_value(&config, key, value))
+}
+
 /// A folder with small data and a small configuration.
 pub(crate) struct World {
     root: TempDir,

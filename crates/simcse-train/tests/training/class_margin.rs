@@ -1,36 +1,16 @@
 //! Sentences as classes: what is learned, and that a stopped run goes on to the same bits.
 
-use simcse_data::TokenBatch;
 use simcse_losses::{ClassUpdate, InitialCentres, MarginKind, MarginSoftmaxConfig};
 use simcse_model::SentenceEncoder as _;
 use simcse_random::Stream;
+use simcse_train::BatchSource as _;
 use simcse_train::class_table::ClassTable;
 use simcse_train::objective::{ClassMargin, LossContext, Objective as _};
-use simcse_train::{BatchSource, StepBatch};
 use tempfile::tempdir;
 
-use crate::common::{End, Script, Setting, bits, network, rising, setting, trainer};
+use crate::common::{End, Script, Setting, Twelve, bits, network, rising, setting, trainer};
 
 const VIEWS: usize = 3;
-
-/// Batches of four of the twelve sentences, each in three views.
-struct Classes;
-
-impl BatchSource for Classes {
-    fn batch(&mut self, step: u64) -> anyhow::Result<StepBatch> {
-        let sentences: Vec<u32> = (0..4).map(|place| ((step * 4 + place) % 12) as u32).collect();
-        let ids = |sentence: &u32| vec![2 + sentence, 3 + sentence * 2 % 11, 5 + sentence % 7];
-        let sequences: Vec<Vec<u32>> = sentences.iter().map(ids).collect();
-        Ok(StepBatch {
-            tokens: TokenBatch::from_sequences(&sequences)?.with_views(VIEWS)?,
-            sentences: 4,
-            views: VIEWS,
-            groups: sentences.repeat(VIEWS),
-            hard_negative_owners: Vec::new(),
-            gold: Vec::new(),
-        })
-    }
-}
 
 /// Which classes a step looks at, and how their centres follow.
 #[derive(Debug, Clone, Copy)]
@@ -72,7 +52,12 @@ fn run(
 ) -> (Vec<u32>, Vec<f32>, Script) {
     let (encoder, mut objective) = (network(7, 0.05), objective(classing, setting));
     let mut script = Script::new(rising, end);
-    let trained = trainer(setting, folder, &script).run(&encoder, &mut Classes, &mut objective, &mut script);
+    let trained = trainer(setting, folder, &script).run(
+        &encoder,
+        &mut Twelve { views: VIEWS },
+        &mut objective,
+        &mut script,
+    );
     assert!(trained.is_ok() || script.interrupt.is_raised(), "{}", trained.unwrap_err());
     let centres = objective.state().unwrap()[0].1.flatten_all().unwrap().to_vec1().unwrap();
     (bits(&encoder), centres, script)
@@ -127,7 +112,7 @@ fn a_gradient_cache_changes_nothing_but_the_order_of_sums() {
 fn a_sentence_without_a_class_is_named() {
     let setting = setting();
     let objective = objective(FULL, &setting);
-    let mut batch = Classes.batch(0).unwrap();
+    let mut batch = Twelve { views: VIEWS }.batch(0).unwrap();
     batch.groups[0] = 12;
     let embeddings = candle_core::Tensor::ones((12, 12), candle_core::DType::F32, &candle_core::Device::Cpu);
     let error = objective.loss(&embeddings.unwrap(), &batch, LossContext::LOOK).unwrap_err().to_string();

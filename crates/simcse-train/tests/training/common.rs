@@ -97,6 +97,27 @@ impl<S: BatchSource> BatchSource for SameBatch<S> {
     }
 }
 
+/// Batches of four of twelve sentences, each in so many views.
+pub(crate) struct Twelve {
+    pub(crate) views: usize,
+}
+
+impl BatchSource for Twelve {
+    fn batch(&mut self, step: u64) -> anyhow::Result<StepBatch> {
+        let sentences: Vec<u32> = (0..4).map(|place| ((step * 4 + place) % 12) as u32).collect();
+        let ids = |sentence: &u32| vec![2 + sentence, 3 + sentence * 2 % 11, 5 + sentence % 7];
+        let sequences: Vec<Vec<u32>> = sentences.iter().map(ids).collect();
+        Ok(StepBatch {
+            tokens: TokenBatch::from_sequences(&sequences)?.with_views(self.views)?,
+            sentences: 4,
+            views: self.views,
+            groups: sentences.repeat(self.views),
+            hard_negative_owners: Vec::new(),
+            gold: Vec::new(),
+        })
+    }
+}
+
 /// A step of two equal views of different sentences.
 pub(crate) fn views(tokens: TokenBatch) -> StepBatch {
     let sentences = tokens.rows() / 2;

@@ -2,36 +2,16 @@
 //! same bits.
 
 use candle_core::{Device, Tensor};
-use simcse_data::TokenBatch;
 use simcse_losses::DistillationConfig;
 use simcse_model::SentenceEncoder as _;
 use simcse_random::{Stream, uniform_bits};
+use simcse_train::BatchSource as _;
 use simcse_train::objective::{Distillation, LossContext, Objective as _};
-use simcse_train::{BatchSource, StepBatch};
 use tempfile::tempdir;
 
-use crate::common::{End, Script, Setting, bits, network, rising, setting, trainer};
+use crate::common::{End, Script, Setting, Twelve, bits, network, rising, setting, trainer};
 
 const SENTENCES: usize = 12;
-
-/// Batches of four of the twelve sentences, each in one view.
-struct Students;
-
-impl BatchSource for Students {
-    fn batch(&mut self, step: u64) -> anyhow::Result<StepBatch> {
-        let sentences: Vec<u32> = (0..4).map(|place| ((step * 4 + place) % 12) as u32).collect();
-        let ids = |sentence: &u32| vec![2 + sentence, 3 + sentence * 2 % 11, 5 + sentence % 7];
-        let sequences: Vec<Vec<u32>> = sentences.iter().map(ids).collect();
-        Ok(StepBatch {
-            tokens: TokenBatch::from_sequences(&sequences)?,
-            sentences: 4,
-            views: 1,
-            groups: sentences,
-            hard_negative_owners: Vec::new(),
-            gold: Vec::new(),
-        })
-    }
-}
 
 /// Only the cosine between embeddings, through a projection.
 const COSINE: DistillationConfig = DistillationConfig {
@@ -65,7 +45,12 @@ fn run(
 ) -> (Vec<u32>, Script) {
     let (encoder, mut objective) = (network(7, 0.02), objective(config, 6, setting).unwrap());
     let mut script = Script::new(rising, end);
-    let trained = trainer(setting, folder, &script).run(&encoder, &mut Students, &mut objective, &mut script);
+    let trained = trainer(setting, folder, &script).run(
+        &encoder,
+        &mut Twelve { views: 1 },
+        &mut objective,
+        &mut script,
+    );
     assert!(trained.is_ok() || script.interrupt.is_raised(), "{}", trained.unwrap_err());
     (bits(&encoder), script)
 }
@@ -114,7 +99,7 @@ fn what_does_not_fit_is_named() {
     let message = objective(&without, 6, &setting).err().unwrap().to_string();
     assert!(message.contains("projection = false:") && message.contains("fix: "), "{message}");
     objective(&without, 12, &setting).unwrap();
-    let mut batch = Students.batch(0).unwrap();
+    let mut batch = Twelve { views: 1 }.batch(0).unwrap();
     batch.groups[0] = 12;
     let embeddings = network(7, 0.0).forward(&batch.tokens, simcse_model::Mode::Evaluate).unwrap();
     let loss = objective(&COSINE, 6, &setting).unwrap().loss(&embeddings, &batch, LossContext::LOOK);

@@ -14,23 +14,7 @@ pub(crate) const RUN: &str = "runs/textcnn/dropout-only-s1";
 impl World {
     /// LCQMC of 60 and 30 made-up pairs; a network of some hundred parameters for 12 steps on them.
     pub(crate) fn new() -> Self {
-        let mut config = HEADLINE.to_owned();
-        for (key, value) in [
-            ("train", r#"["lcqmc/dev"]"#),
-            ("min_count", "1"),
-            ("embedding_size", "32"),
-            ("widths", "[1, 2]"),
-            ("maps", "4"),
-            ("batch_size", "8"),
-            ("steps", "12"),
-            ("evaluate_every", "4"),
-            ("checkpoint_every", "5"),
-            ("chance_level_steps", "0"),
-            ("tasks", r#"["lcqmc"]"#),
-            ("select_on", r#"["lcqmc"]"#),
-        ] {
-            config = world::replace_value(&config, key, value);
-        }
+        let config = world::small_text_cnn(HEADLINE);
         Self::with(env!("CARGO_BIN_EXE_exp-textcnn"), RUN, &config)
     }
 }
