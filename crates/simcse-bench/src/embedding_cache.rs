@@ -34,8 +34,11 @@ impl KeptEmbeddings {
         std::fs::create_dir_all(cache).with_context(|| cache.display().to_string())?;
         let folder = tempfile::tempdir_in(cache).with_context(|| cache.display().to_string())?;
         encoder.save(folder.path())?;
-        let mut files = Vec::new();
-        list(folder.path(), folder.path(), &mut files)?;
+        let name_and_hash = |path: &PathBuf| -> Result<String> {
+            let name = path.strip_prefix(folder.path()).unwrap_or(path).display();
+            Ok(format!("{name} {}", sha256_hex(&std::fs::read(path)?)))
+        };
+        let mut files = files_below(folder.path())?.iter().map(name_and_hash).collect::<Result<Vec<_>>>()?;
         files.sort_unstable();
         Ok(Self { folder: cache.join(sha256_hex(files.join("\n").as_bytes())) })
     }
@@ -100,18 +103,19 @@ fn save(path: &Path, embedded: &Embedded, shape: (usize, usize)) -> Result<()> {
     Ok(write_whole(path, &bytes)?)
 }
 
-/// `name hash` of every file below `folder`.
-fn list(folder: &Path, root: &Path, files: &mut Vec<String>) -> Result<()> {
+/// Every file below `folder`, in order.
+pub(crate) fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            list(&path, root, files)?;
+            files.extend(files_below(&path)?);
         } else {
-            let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-            files.push(format!("{name} {}", sha256_hex(&std::fs::read(&path)?)));
+            files.push(path);
         }
     }
-    Ok(())
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// Sentences may hold any character, so their lengths stand before them.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 use simcse_data::{ModelFiles, ModelSource, PretrainedTokenizer, SentenceTokenizer as _};
 use simcse_model::{Pooling, SavedEncoder, Transformer, TransformerOptions};
 use simcse_random::Stream;
@@ -79,6 +80,12 @@ impl Pretrained {
         let raw = Self::load(section, false, max_tokens, model_dir, Stream::from_seed(0))?;
         raw.check_length("max_tokens", raw.encoder.max_tokens, &section.checkpoint)?;
         Ok(raw)
+    }
+
+    /// What `data.json` says of the checkpoint.
+    pub(crate) fn record(&self) -> Value {
+        let ModelFiles { origin, revision, records, .. } = &self.found;
+        json!({ "origin": origin, "revision": revision, "files": records })
     }
 
     /// Fails, naming the `key` that asks for it, when the network has no positions for so many tokens.

@@ -8,7 +8,7 @@ use crate::{DistillationConfig, LossError, MarginSoftmaxConfig, Result, Similari
 
 /// Beyond these bounds float32 logits lose the differences that the loss lives on. They serve for scales,
 /// which are inverse temperatures, as well.
-const TEMPERATURES: RangeInclusive<f64> = 1e-4..=1e4;
+pub(crate) const TEMPERATURES: RangeInclusive<f64> = 1e-4..=1e4;
 
 /// The loss of an experiment: the `[loss]` table of its TOML file, chosen by `kind`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

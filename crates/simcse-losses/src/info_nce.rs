@@ -54,9 +54,9 @@ pub fn info_nce(
 /// known mistake. The queue has no groups.
 ///
 /// Of a large batch the similarities are never held at once: anchors are compared some at a time, in the backward pass
-/// again, so memory grows with `B`. Logits and loss are float32 (float64 for float64 embeddings), whatever the embeddings are. Fails when
-/// shapes, dtypes, owners or the number of groups do not fit, when there is no negative, and on a
-/// temperature or a weight out of range or other than the configuration's.
+/// again, so memory grows with `B`. Logits and loss are float32 (float64 for float64 embeddings), whatever the
+/// embeddings are. Fails when shapes, dtypes, owners or the number of groups do not fit, when there is no negative,
+/// and on a temperature or a weight out of range or other than the configuration's.
 pub fn info_nce_with(
     anchors: &Tensor,
     positives: &Tensor,
@@ -118,20 +118,23 @@ impl InfoNce {
     pub fn diagnostics(&self) -> Result<ContrastiveDiagnostics> {
         let Contrast { layout, groups, .. } = &self.contrast;
         let groups = groups.as_ref().map(OwnedGroups::rows);
+        // The similarity is the cosine already, or has to be compared once more.
         let unit = match self.similarity {
-            Similarity::Cosine => self.all.clone(),
-            Similarity::Dot => l2_normalize(&self.all)?,
+            Similarity::Cosine => None,
+            Similarity::Dot => Some(l2_normalize(&self.all)?),
         };
         let mut seen = Sums::default();
         for rows in self.contrast.blocks() {
             let compare =
                 |all: &Tensor| layout.compare(all, rows.clone())?.to_dtype(DType::F64)?.to_vec2::<f64>();
-            let (similarities, cosines) = (compare(&self.all)?, compare(&unit)?);
+            let similarities = compare(&self.all)?;
+            let cosines = unit.as_ref().map(compare).transpose()?;
+            let cosines = cosines.as_ref().unwrap_or(&similarities);
             let excluded = layout.excluded(rows.clone(), groups.as_ref());
             let excluded = excluded.chunks_exact(layout.columns());
             let anchors = rows.clone().zip(layout.targets(rows)).zip(excluded);
             for (((row, target), excluded), (similarities, cosines)) in
-                anchors.zip(similarities.iter().zip(&cosines))
+                anchors.zip(similarities.iter().zip(cosines))
             {
                 seen.add(layout, (row, target as usize), excluded, similarities, cosines);
             }

@@ -44,8 +44,6 @@ pub struct SampledClasses {
     pub centres: Var,
     /// The class of each embedding, counted among the sampled ones.
     pub labels: Vec<u32>,
-    /// The same, counted among all.
-    pub classes: Vec<u32>,
 }
 
 impl ClassTable {
@@ -122,18 +120,17 @@ impl ClassTable {
             );
         }
         if share == 1.0 {
-            let (centres, classes) = (self.centres.clone(), labels.to_vec());
-            return Ok(SampledClasses { rows: None, centres, labels: classes.clone(), classes });
+            return Ok(SampledClasses { rows: None, centres: self.centres.clone(), labels: labels.to_vec() });
         }
         let chosen = self.choose(labels, share, stream);
         let place = |label: &u32| chosen.partition_point(|class| class < label) as u32;
-        let (classes, labels) = (labels.to_vec(), labels.iter().map(place).collect());
+        let labels = labels.iter().map(place).collect();
         let sub_centres = self.sub_centres as u32;
         let rows: Vec<u32> =
             chosen.iter().flat_map(|class| class * sub_centres..(class + 1) * sub_centres).collect();
         let numbers = Tensor::from_slice(&rows, rows.len(), &Device::Cpu)?;
         let centres = Var::from_tensor(&self.centres.as_detached_tensor().index_select(&numbers, 0)?)?;
-        Ok(SampledClasses { rows: Some(rows), centres, labels, classes })
+        Ok(SampledClasses { rows: Some(rows), centres, labels })
     }
 
     /// Rising numbers of classes: those of the labels, filled up at random to the share.
@@ -175,12 +172,14 @@ impl ClassTable {
         })
     }
 
-    /// Moves the centres of a step towards the embeddings of their sentences, `[B, D]`.
+    /// Moves the centres of a step, one for each class, towards the embeddings of their sentences, `[B, D]`.
     ///
     /// # Errors
     /// When the embeddings are not those of the step.
     pub fn average(&mut self, sampled: &SampledClasses, embeddings: &Tensor, momentum: f64) -> Result<()> {
-        average_rows(self.centres.as_tensor(), &sampled.classes, embeddings, momentum as f32)?;
+        let row = |label: &u32| sampled.rows.as_ref().map_or(*label, |rows| rows[*label as usize]);
+        let rows: Vec<u32> = sampled.labels.iter().map(row).collect();
+        average_rows(self.centres.as_tensor(), &rows, embeddings, momentum as f32)?;
         self.steps += 1;
         self.moments().updates = self.steps;
         Ok(())
@@ -265,12 +264,8 @@ mod tests {
     fn step(table: &mut ClassTable, sampled: &SampledClasses, update: ClassUpdate) -> Result<()> {
         let loss =
             MarginSoftmax { scale: 4.0, margin: Margin::None, sub_centres: 2, precision: Precision::Float32 };
-        let sampled = SampledClasses {
-            rows: sampled.rows.clone(),
-            centres: sampled.centres.clone(),
-            labels: vec![0],
-            classes: vec![0],
-        };
+        let sampled =
+            SampledClasses { rows: sampled.rows.clone(), centres: sampled.centres.clone(), labels: vec![0] };
         let embedding = Var::new(&[[1.0_f32, -0.5, 0.25]], &Device::Cpu)?;
         let losses = table.loss(&embedding, &sampled, loss, update, STEP)?.0;
         table.update(&sampled, &backward(&losses.sum_all()?)?, update, STEP)

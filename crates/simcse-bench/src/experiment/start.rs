@@ -104,8 +104,8 @@ fn transformer(section: &TransformerSection, config: &RunConfig, model_dir: Opti
         section.checkpoint,
         loaded.most_tokens
     );
+    let record = loaded.record();
     let Pretrained { encoder, found, .. } = loaded;
-    let record = json!({ "origin": found.origin, "revision": found.revision, "files": found.records });
     Ok(Start { encoder, files: found.records, record, record_name: "checkpoint" })
 }
 

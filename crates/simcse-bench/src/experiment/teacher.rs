@@ -15,7 +15,7 @@ use super::RunOptions;
 use super::prepare::Prepared;
 use crate::config::{RunConfig, TeacherConfig};
 use crate::embedder::{EmbeddedSentences, Embedder};
-use crate::embedding_cache::KeptEmbeddings;
+use crate::embedding_cache::{KeptEmbeddings, files_below};
 use crate::pretrained::Pretrained;
 
 /// A loaded teacher, and where it came from.
@@ -37,11 +37,9 @@ impl Teacher {
     pub fn load(config: &TeacherConfig, options: &RunOptions, sentences: &[&str]) -> Result<Self> {
         let (mut encoder, files, record) = match &config.checkpoint {
             Some(section) => {
-                let Pretrained { encoder, found, .. } =
-                    Pretrained::raw(section, None, options.model_dir.as_deref())?;
-                let record =
-                    json!({ "origin": found.origin, "revision": found.revision, "files": found.records });
-                (encoder, found.records, record)
+                let loaded = Pretrained::raw(section, None, options.model_dir.as_deref())?;
+                let record = loaded.record();
+                (loaded.encoder, loaded.found.records, record)
             }
             None => trained(config.encoder.as_deref().unwrap_or_default(), &options.results)?,
         };
@@ -83,19 +81,12 @@ fn trained(name: &str, results: &Path) -> Result<(SavedEncoder, Vec<FileRecord>,
     Ok((SavedEncoder::load(folder)?, files, record))
 }
 
-/// The files of an encoder directory.
+/// The files of an encoder directory, those of its modules among them.
 fn records(folder: &Path, name: &str) -> Result<Vec<FileRecord>> {
-    let mut paths: Vec<PathBuf> = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_file() {
-            paths.push(path);
-        }
-    }
-    paths.sort_unstable();
+    let paths = files_below(folder)?;
     ensure!(!paths.is_empty(), "{}: empty; fix: name the directory of a trained encoder", folder.display());
     let record = |path: &PathBuf| {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = path.strip_prefix(folder).unwrap_or(path).display();
         Ok(FileRecord::of_file(path, format!("{name}/{file}"), 0)?)
     };
     paths.iter().map(record).collect()

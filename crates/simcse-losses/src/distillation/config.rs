@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::TEMPERATURES;
 use crate::{LossError, Result};
 
 /// Constants of distillation: `kind = "distillation"`. Each of the first five is the weight of a part of the loss; 0
@@ -40,7 +41,7 @@ impl DistillationConfig {
         if self.weights().iter().all(|(_, weight)| *weight == 0.0) {
             return wrong("cosine", self.cosine, "all weights are 0", "give one of them a value above 0");
         }
-        match (1e-4..=1e4).contains(&self.temperature) {
+        match TEMPERATURES.contains(&self.temperature) {
             true => Ok(()),
             false => wrong("temperature", self.temperature, "not between 0.0001 and 10000", "take 0.05"),
         }
