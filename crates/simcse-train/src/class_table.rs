@@ -9,8 +9,9 @@ use rand_distr::{Distribution as _, Normal};
 use simcse_losses::ClassUpdate;
 use simcse_ops::adamw::{AdamWStep, Moments, adamw, adamw_rows};
 use simcse_ops::gradients::Gradients;
+use simcse_ops::linear::Precision;
 use simcse_ops::margin_softmax::{
-    ClassDiagnostics, MarginSoftmax, TableMoments, TableUpdate, average_rows, margin_softmax,
+    ClassDiagnostics, Margin, MarginSoftmax, TableMoments, TableUpdate, average_rows, margin_softmax,
     margin_softmax_moving,
 };
 use simcse_random::Stream;
@@ -172,6 +173,24 @@ impl ClassTable {
         })
     }
 
+    /// The class with the nearest centre to each embedding of `[B, D]`, among all classes and without a margin.
+    ///
+    /// # Errors
+    /// When the embeddings have another size than the centres.
+    pub fn nearest(&self, embeddings: &Tensor) -> Result<Vec<u32>> {
+        let margin = MarginSoftmax {
+            scale: 1.0,
+            margin: Margin::None,
+            sub_centres: self.sub_centres,
+            precision: Precision::Float32,
+        };
+        // The kernel wants labels for its losses, which nobody reads here.
+        let labels = vec![0; embeddings.dims2()?.0];
+        let (_, seen) =
+            margin_softmax(&embeddings.detach(), &self.centres.as_detached_tensor(), &labels, margin)?;
+        Ok(seen.nearest)
+    }
+
     /// Moves the centres of a step, one for each class, towards the embeddings of their sentences, `[B, D]`.
     ///
     /// # Errors
@@ -237,8 +256,6 @@ fn no_gradient() -> anyhow::Error {
 #[cfg(test)]
 mod tests {
     use simcse_ops::gradients::backward;
-    use simcse_ops::linear::Precision;
-    use simcse_ops::margin_softmax::Margin;
 
     use super::*;
 
@@ -296,6 +313,24 @@ mod tests {
         let again = |seed| table.sample(&labels, 0.2, Stream::from_seed(seed)).unwrap().rows;
         assert_eq!(again(1), again(1));
         assert_eq!(table.sample(&labels, 0.01, Stream::from_seed(1)).unwrap().rows.unwrap(), [6, 7, 80, 81]);
+    }
+
+    #[test]
+    fn nearest_is_that_of_all_cosines() {
+        let table = table();
+        let embeddings = ClassTable::random(9, 1, 3, Stream::from_seed(5)).unwrap();
+        let cosine = |a: &[f32], b: &[f32]| {
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+            dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+        };
+        let centres = rows(table.centres());
+        let by_hand = rows(embeddings.centres()).into_iter().map(|embedding| {
+            let nearest = (0..centres.len()).max_by(|a, b| {
+                cosine(&embedding, &centres[*a]).total_cmp(&cosine(&embedding, &centres[*b]))
+            });
+            nearest.unwrap() as u32 / 2
+        });
+        assert_eq!(table.nearest(embeddings.centres()).unwrap(), by_hand.collect::<Vec<u32>>());
     }
 
     #[test]

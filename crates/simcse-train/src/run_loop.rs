@@ -57,7 +57,7 @@ pub struct StepReport {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Steps done, fewer than configured after an early stop.
     pub steps: u64,
@@ -65,6 +65,8 @@ pub struct Outcome {
     pub selected: Best,
     /// Seconds spent in steps, without measurements on dev, over all parts of the run.
     pub seconds: f64,
+    /// [`Objective::closing_metrics`].
+    pub closing_metrics: Vec<(String, f64)>,
 }
 
 /// Everything that a run needs beside encoder, batches, loss and observer.
@@ -266,10 +268,11 @@ impl<'a> Run<'a> {
     }
 
     fn finish(self) -> Result<Outcome> {
+        let closing_metrics = self.objective.closing_metrics(self.encoder)?;
         if let Some(best) = &self.best {
             self.encoder.parameters().restore(best)?;
         }
         let selected = self.state.best.ok_or_else(|| anyhow::anyhow!("no measurement on dev was made"))?;
-        Ok(Outcome { steps: self.state.step, selected, seconds: self.state.seconds })
+        Ok(Outcome { steps: self.state.step, selected, seconds: self.state.seconds, closing_metrics })
     }
 }

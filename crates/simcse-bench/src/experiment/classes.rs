@@ -12,6 +12,8 @@ use simcse_train::objective::ClassMargin;
 use super::prepare::Prepared;
 use crate::config::RunConfig;
 
+/// Sentences, evenly taken from the corpus, whose class accuracy is measured at the end.
+const PROBE: usize = 2_000;
 /// Sentences that are embedded at a time.
 const ROWS: usize = 64;
 
@@ -45,7 +47,11 @@ pub(super) fn objective(
             ClassTable::new(&centres, margin.sub_centres)?
         }
     };
-    Ok(ClassMargin::new(margin.clone(), table, class_of, &config.train, stream)?)
+    let sequences = &prepared.tokenized.sequences;
+    let every = sequences.len().div_ceil(PROBE).max(1);
+    let sentences = sequences.iter().cloned().zip(class_of.iter().copied());
+    let probe = sentences.step_by(every).collect();
+    Ok(ClassMargin::new(margin.clone(), table, class_of, &config.train, stream)?.with_probe(probe))
 }
 
 /// The embedding of each class's first sentence, dropout off, `[C, D]`.

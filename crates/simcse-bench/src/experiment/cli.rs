@@ -1,18 +1,18 @@
 //! The command line that all experiments share.
 
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use simcse_data::DataSource;
 use simcse_ops::profile;
 use simcse_train::interrupt::Interrupt;
 
-use super::RunOptions;
-use super::{one_line, sweep};
-use crate::record::Summary;
+use super::sweep::{Shard, Sweep, array_script};
+use super::{RunOptions, one_line, sweep};
 use crate::report;
 
 /// Runs an experiment file: a single configuration, or a sweep of variants and seeds.
@@ -47,13 +47,20 @@ pub struct ExperimentCli {
     /// Runs again what is finished
     #[arg(long)]
     again: bool,
+    /// Only every N-th run, from the I-th on: for several machines. Processes that share a results folder share the work
+    /// without it
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Runs nothing, and prints the script of a SLURM array job of N tasks instead
+    #[arg(long, value_name = "N", conflicts_with = "shard")]
+    slurm: Option<NonZeroUsize>,
 }
 
 impl ExperimentCli {
     /// Runs everything and prints the table of the runs.
     ///
     /// In a sweep a run that fails is recorded with its reason and the next one begins; at the end the failures
-    /// are counted. Ctrl-C stops the sweep.
+    /// are counted. Ctrl-C stops the sweep. Several processes may be at one sweep.
     pub fn run(&self) -> Result<()> {
         let options = RunOptions {
             results: self.out.clone(),
@@ -70,34 +77,21 @@ impl ExperimentCli {
         for path in &self.configs {
             configs.extend(sweep::load(path, &self.seeds, &self.overrides)?);
         }
-        let mut summaries: Vec<Summary> = Vec::new();
-        let mut failures = 0;
-        for (number, config) in configs.iter().enumerate() {
-            if options.interrupt.is_raised() {
-                bail!(
-                    "stopped by Ctrl-C before {} seed {}; the same command goes on from there",
-                    config.name,
-                    config.seed
-                );
-            }
-            say(&format!("[{}/{}] {} seed {}", number + 1, configs.len(), config.name, config.seed));
-            let result = options.run(config, &say);
-            if self.profile {
-                say(&profile::take().to_string());
-            }
-            match result {
-                Ok(summary) => summaries.push(summary),
-                Err(error) if options.interrupt.is_raised() || configs.len() == 1 => return Err(error),
-                Err(error) => {
-                    say(&format!("failed: {}", one_line(&error)));
-                    failures += 1;
-                }
-            }
+        if let Some(tasks) = self.slurm {
+            let words: Vec<String> = std::env::args().collect();
+            let script = array_script(&configs[0].experiment, &without_slurm(words), tasks.get());
+            return Ok(write!(std::io::stdout(), "{script}")?);
         }
-        writeln!(std::io::stdout(), "{}", report::terminal_table(&summaries)?)?;
+        let sweep = Sweep { configs: &configs, shard: self.shard, options: &options };
+        let walked = sweep.walk(&say, self.profile)?;
+        writeln!(std::io::stdout(), "{}", report::terminal_table(&walked.summaries)?)?;
+        if walked.elsewhere > 0 {
+            say(&format!("{} runs are under way in other processes", walked.elsewhere));
+        }
         ensure!(
-            failures == 0,
-            "{failures} of {} runs failed; fix: see each `failed` above, then give the same command again",
+            walked.failures == 0,
+            "{} of {} runs failed; fix: see each `failed` above, then give the same command again",
+            walked.failures,
             configs.len()
         );
         Ok(())
@@ -113,6 +107,20 @@ impl ExperimentCli {
             }
         })
     }
+}
+
+/// The command line again, but for `--slurm N`.
+fn without_slurm(words: Vec<String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if word == "--slurm" {
+            words.next();
+        } else if !word.starts_with("--slurm=") {
+            kept.push(word);
+        }
+    }
+    kept
 }
 
 fn say(line: &str) {

@@ -47,6 +47,14 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
+    /// The summary of this run if it ended well before with the same configuration, by its record alone: the data is not
+    /// looked at, so this costs nothing.
+    pub(super) fn recorded(&self, config: &RunConfig) -> Result<Option<Summary>> {
+        let found = finished_run(&self.results, &config.experiment, &config.name, config.seed)?;
+        let sha256 = config_sha256(&config.to_toml()?)?;
+        Ok(found.filter(|summary| summary.status == Status::Ok && summary.config_sha256 == sha256))
+    }
+
     /// The summary of this run if it ended well before, with the same configuration and data.
     ///
     /// Fails when a run of this name and seed ended well with others: it would be lost. `again` allows that,
@@ -162,10 +170,11 @@ impl RunOptions {
             let corpus = prepared.corpus.as_strs();
             encoder.fit_whitening(&corpus[..corpus.len().min(*sentences)], *directions)?;
         }
-        let metrics = match &kept {
+        let mut metrics = match &kept {
             Some(kept) => evaluate(&kept.embedder(&encoder), &prepared.evaluation)?,
             None => evaluate(&encoder, &prepared.evaluation)?,
         };
+        metrics.extend(trained.closing_metrics.iter().cloned());
         encoder.save(&identity.directory(&self.results).join("encoder"))?;
         let sentences = trained.steps as f64 * config.train.batch_size as f64;
         let rate = if trained.seconds > 0.0 { sentences / trained.seconds } else { 0.0 };

@@ -10,12 +10,14 @@
 //!
 //! A run without `summary.json` was killed; what it logged is there. `results/SCHEMA.md` documents every field.
 
+mod claim;
 mod environment;
 mod hash;
 mod metrics_log;
 mod run_directory;
 mod summary;
 
+pub use claim::Claim;
 pub use environment::Environment;
 pub(crate) use hash::without_origins;
 pub use hash::{config_sha256, files_sha256};

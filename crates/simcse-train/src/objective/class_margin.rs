@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use candle_core::Tensor;
+use simcse_data::TokenBatch;
 use simcse_losses::{LossError, MarginSoftmaxConfig};
+use simcse_model::{DropoutStream, Mode, SentenceEncoder};
 use simcse_ops::adamw::AdamWStep;
 use simcse_ops::gradients::Gradients;
 use simcse_random::Stream;
@@ -23,7 +25,11 @@ pub struct ClassMargin {
     constants: AdamWStep,
     /// Of the step under way, between its loss and its update: its classes, and its embeddings without their graph.
     sampled: Mutex<Option<(SampledClasses, Tensor)>>,
+    probe: Vec<(Vec<u32>, u32)>,
 }
+
+/// Sentences of the probe that are embedded at a time.
+const PROBE_ROWS: usize = 64;
 
 impl ClassMargin {
     /// `table`: the centres before the first step; `class_of`: the class of each sentence of the corpus; `train` has
@@ -42,7 +48,26 @@ impl ClassMargin {
             return Err(anyhow::anyhow!("class {class} in a table of {} classes", table.classes()).into());
         }
         let constants = own_parameter::constants(train);
-        Ok(Self { config, table, class_of, stream, constants, sampled: Mutex::new(None) })
+        Ok(Self { config, table, class_of, stream, constants, sampled: Mutex::new(None), probe: Vec::new() })
+    }
+
+    /// Sentences as token ids, each with its class: at the end the share of them whose nearest centre among all classes
+    /// is their own is measured, as `class_accuracy` and, with dropout on, as `class_accuracy_dropout`.
+    #[must_use]
+    pub fn with_probe(self, probe: Vec<(Vec<u32>, u32)>) -> Self {
+        Self { probe, ..self }
+    }
+
+    /// Share of the probe whose nearest centre is that of its class; `mode` is asked for each piece of it.
+    fn accuracy(&self, encoder: &dyn SentenceEncoder, mode: impl Fn(u64) -> Mode) -> Result<f64> {
+        let mut right = 0;
+        for (number, piece) in self.probe.chunks(PROBE_ROWS).enumerate() {
+            let sequences: Vec<&[u32]> = piece.iter().map(|(sequence, _)| sequence.as_slice()).collect();
+            let batch = TokenBatch::from_sequences(&sequences)?;
+            let nearest = self.table.nearest(&encoder.forward(&batch, mode(number as u64))?)?;
+            right += nearest.iter().zip(piece).filter(|(nearest, (_, own))| *nearest == own).count();
+        }
+        Ok(right as f64 / self.probe.len() as f64)
     }
 
     /// The update of the centres at a learning rate of the encoder.
@@ -88,6 +113,18 @@ impl Objective for ClassMargin {
         }
         let step = self.adamw(learning_rate);
         self.table.update(&sampled, gradients, self.config.class_update, step)
+    }
+
+    fn closing_metrics(&self, encoder: &dyn SentenceEncoder) -> Result<Vec<(String, f64)>> {
+        if self.probe.is_empty() {
+            return Ok(Vec::new());
+        }
+        let stream = self.stream.named("probe");
+        let with_dropout = |piece| Mode::Train(DropoutStream::new(stream, piece));
+        Ok(vec![
+            ("class_accuracy".to_owned(), self.accuracy(encoder, |_| Mode::Evaluate)?),
+            ("class_accuracy_dropout".to_owned(), self.accuracy(encoder, with_dropout)?),
+        ])
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {

@@ -49,6 +49,12 @@ pub trait Objective {
         Ok(())
     }
 
+    /// What only the objective can measure of the encoder as the last step left it, by the names of metrics; before the
+    /// parameters that were best on dev are put back.
+    fn closing_metrics(&self, _encoder: &dyn SentenceEncoder) -> Result<Vec<(String, f64)>> {
+        Ok(Vec::new())
+    }
+
     /// What [`Objective::after_step`] changes, by name: it goes into the checkpoint. Names differ.
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
         Ok(Vec::new())

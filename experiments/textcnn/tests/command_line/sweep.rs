@@ -1,6 +1,6 @@
-//! A sweep in which one variant does not learn: it is recorded, and the others run.
+//! Sweeps: a variant that does not learn is recorded and the others run; processes share the work.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::common::{World, assert_says, error_line, stderr};
 
@@ -69,4 +69,49 @@ fn a_finished_run_is_not_lost_to_another_configuration() {
     assert_says(&line, "", &["holds a finished run with another configuration", "fix: give --again"]);
     let again = ["--set", "train.learning_rate=0.002", "--again"];
     assert!(world.command("out", &again).output().unwrap().status.success());
+}
+
+/// Four runs, two processes at once, and a third that comes when all is done.
+#[test]
+fn processes_share_a_sweep() {
+    let world = World::new();
+    let sweep = "base = \"small.toml\"\nseeds = [1, 2, 3, 4]\n[[variant]]\nname = \"v\"\nlabel = \"v\"\ngroup = \"v\"\n";
+    world.write("sweep.toml", sweep.as_bytes());
+    let start = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_exp-textcnn"));
+        world.prepare(&mut command);
+        command.args(["sweep.toml", "--data-dir", "data", "--out", "out"]);
+        command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let outputs = [start(), start()].map(|child| child.wait_with_output().unwrap());
+    let trained = |output: &Output| {
+        assert!(output.status.success(), "{}", stderr(output));
+        let text = stderr(output);
+        text.lines().filter(|line| line.starts_with('[')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let mut lines: Vec<String> = outputs.iter().flat_map(trained).collect();
+    lines.sort();
+    let runs: Vec<&str> = lines.iter().filter_map(|line| line.split(" · ").next()).collect();
+    assert_eq!(runs, ["[1/4] v seed 1", "[2/4] v seed 2", "[3/4] v seed 3", "[4/4] v seed 4"]);
+    let last = start().wait_with_output().unwrap();
+    assert_eq!(trained(&last), [""; 0], "nothing is left to do");
+    assert!(String::from_utf8_lossy(&last.stdout).contains("4 "), "its table has all of them");
+    assert!(!world.files("out").keys().any(|name| name.contains(".lock")), "a lock was left");
+}
+
+#[test]
+fn shards_are_different_runs_and_a_script_runs_nothing() {
+    let world = World::new();
+    let arguments = ["--seed", "1", "--seed", "2", "--seed", "3", "--shard", "2/2"];
+    let output = world.command("out", &arguments).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let files = world.files("out");
+    let ended: Vec<&String> = files.keys().filter(|name| name.ends_with("summary.json")).collect();
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    assert!(ended[0].ends_with("-s2/summary.json"), "{ended:?}");
+    let script = world.command("elsewhere", &["--slurm", "3"]).output().unwrap();
+    let text = String::from_utf8(script.stdout).unwrap();
+    assert!(text.contains("--array=1-3\n") && text.contains("--out elsewhere"), "{text}");
+    assert!(!text.contains("--slurm"), "{text}");
+    assert!(world.files("elsewhere").is_empty());
 }

@@ -1,4 +1,4 @@
-//! One file, many runs: a base configuration, variants of it, seeds.
+//! One file, many runs: a base configuration, variants of it, grids, seeds.
 //!
 //! ```toml
 //! base = "headline.toml"
@@ -10,8 +10,14 @@
 //! label = "dropout .3"
 //! group = "dropout"
 //! set = { "encoder.network.embedding_dropout" = 0.3, "encoder.network.output_dropout" = 0.3 }
+//! [[grid]]                    # a variant for every combination of the values
+//! name = "temperature-{loss.temperature}-batch-{train.batch_size}"
+//! label = "temperature {loss.temperature}, batches of {train.batch_size}"
+//! group = "temperature"
+//! values = { "loss.temperature" = [0.01, 0.05], "train.batch_size" = [64, 256] }
 //! ```
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -26,10 +32,13 @@ struct SweepFile {
     seeds: Vec<u64>,
     #[serde(default)]
     set: toml::Table,
+    #[serde(default)]
     variant: Vec<Variant>,
+    #[serde(default)]
+    grid: Vec<Grid>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Variant {
     name: String,
@@ -42,6 +51,48 @@ struct Variant {
     /// Dotted keys of optional values that this variant leaves out.
     #[serde(default)]
     unset: Vec<String>,
+}
+
+/// Variants, one for each combination of values. In name and label `{key}` stands for the value of a key.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Grid {
+    name: String,
+    label: String,
+    group: String,
+    #[serde(default)]
+    seeds: Option<Vec<u64>>,
+    #[serde(default)]
+    set: toml::Table,
+    values: BTreeMap<String, Vec<toml::Value>>,
+}
+
+impl Grid {
+    /// Fails when a key has no values. Names that do not tell the variants apart are seen by [`load`].
+    fn variants(&self) -> Result<Vec<Variant>> {
+        let mut variants = vec![Variant {
+            name: self.name.clone(),
+            label: self.label.clone(),
+            group: self.group.clone(),
+            seeds: self.seeds.clone(),
+            set: self.set.clone(),
+            unset: Vec::new(),
+        }];
+        for (key, values) in &self.values {
+            ensure!(!values.is_empty(), "grid {}: {key} has no values", self.name);
+            let one = |variant: &Variant, value: &toml::Value| {
+                let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let fill = |text: &str| text.replace(&format!("{{{key}}}"), &shown);
+                let mut variant = variant.clone();
+                (variant.name, variant.label) = (fill(&variant.name), fill(&variant.label));
+                variant.set.insert(key.clone(), value.clone());
+                variant
+            };
+            let of_values = |variant| values.iter().map(move |value| one(variant, value));
+            variants = variants.iter().flat_map(of_values).collect();
+        }
+        Ok(variants)
+    }
 }
 
 /// The runs that `path` describes: one for a configuration, variants × seeds for a sweep.
@@ -58,7 +109,11 @@ pub fn load(path: &Path, seeds: &[u64], overrides: &[String]) -> Result<Vec<RunC
     let file: SweepFile = read_toml(path)?;
     let base: toml::Table = read_toml(&path.with_file_name(&file.base))?;
     let mut configs: Vec<RunConfig> = Vec::new();
-    for variant in &file.variant {
+    let mut variants = file.variant;
+    for grid in &file.grid {
+        variants.extend(grid.variants().with_context(|| path.display().to_string())?);
+    }
+    for variant in &variants {
         let known = configs.iter().any(|config| config.name == variant.name);
         ensure!(!known, "{}: two variants are named {:?}", path.display(), variant.name);
         let of_file = variant.seeds.as_ref().unwrap_or(&file.seeds);
@@ -68,7 +123,7 @@ pub fn load(path: &Path, seeds: &[u64], overrides: &[String]) -> Result<Vec<RunC
             configs.push(config);
         }
     }
-    ensure!(!configs.is_empty(), "{}: describes no run; fix: give variants and seeds", path.display());
+    ensure!(!configs.is_empty(), "{}: describes no run; fix: give variants or a grid, and seeds", path.display());
     Ok(configs)
 }
 

@@ -1,0 +1,134 @@
+//! Run after run, with the time that is left.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use simcse_ops::profile;
+
+use super::Shard;
+use crate::config::RunConfig;
+use crate::experiment::{RunOptions, one_line};
+use crate::record::{Claim, Summary};
+
+/// The runs of a sweep, or one run alone.
+#[derive(Debug)]
+pub struct Sweep<'a> {
+    /// All of them, those of other shards as well.
+    pub configs: &'a [RunConfig],
+    /// The part that is this process's own; `None`: all.
+    pub shard: Option<Shard>,
+    /// Where runs read and write.
+    pub options: &'a RunOptions,
+}
+
+/// What became of the runs.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Of the runs that ended well, now or before.
+    pub summaries: Vec<Summary>,
+    /// Runs that failed now.
+    pub failures: usize,
+    /// Runs that another process is at.
+    pub elsewhere: usize,
+}
+
+impl Sweep<'_> {
+    /// Runs what is missing. Where there is more than one run, what ended well with the same configuration is left
+    /// alone without a look at its data, and what another process is at is left to it.
+    ///
+    /// # Errors
+    /// After Ctrl-C; for one run alone, when it fails or another process is at it.
+    pub fn walk(&self, say: &dyn Fn(&str), with_profile: bool) -> Result<Walked> {
+        let is_own = |number: &usize| self.shard.is_none_or(|shard| shard.has(*number));
+        let own: Vec<&RunConfig> =
+            (0..self.configs.len()).filter(is_own).map(|number| &self.configs[number]).collect();
+        let (mut walked, mut elsewhere, mut clock) = (Walked::default(), Vec::new(), Clock::default());
+        for (number, config) in own.iter().enumerate() {
+            let at = format!("{} seed {}", config.name, config.seed);
+            if self.options.interrupt.is_raised() {
+                bail!("stopped by Ctrl-C before {at}; the same command goes on from there");
+            }
+            let Some(_claim) = Claim::take(&self.options.results, &config.experiment, &config.name, config.seed)? else {
+                elsewhere.push(*config);
+                continue;
+            };
+            if let Some(summary) = self.done(config)? {
+                walked.summaries.push(summary);
+                continue;
+            }
+            let left = self.missing(&own[number..])?;
+            say(&format!("[{}/{}] {at}{}", number + 1, own.len(), clock.remark(left)));
+            let began = Instant::now();
+            let result = self.options.run(config, say);
+            clock.add(began.elapsed());
+            if with_profile {
+                say(&profile::take().to_string());
+            }
+            match result {
+                Ok(summary) => walked.summaries.push(summary),
+                Err(error) if self.options.interrupt.is_raised() || self.is_one() => return Err(error),
+                Err(error) => {
+                    say(&format!("failed: {}", one_line(&error)));
+                    walked.failures += 1;
+                }
+            }
+        }
+        for config in elsewhere {
+            match self.options.recorded(config)? {
+                Some(summary) => walked.summaries.push(summary),
+                None if self.is_one() => {
+                    bail!("another process is at this run; fix: wait for it, or give another --out")
+                }
+                None => walked.elsewhere += 1,
+            }
+        }
+        Ok(walked)
+    }
+
+    fn is_one(&self) -> bool {
+        self.configs.len() == 1
+    }
+
+    /// One run alone is looked at closely, data included, by [`RunOptions::run`].
+    fn done(&self, config: &RunConfig) -> Result<Option<Summary>> {
+        if self.options.again || self.is_one() { Ok(None) } else { self.options.recorded(config) }
+    }
+
+    /// How many of these have not ended well yet.
+    fn missing(&self, configs: &[&RunConfig]) -> Result<usize> {
+        let mut missing = 0;
+        for config in configs {
+            missing += usize::from(self.done(config)?.is_none());
+        }
+        Ok(missing)
+    }
+}
+
+/// How long runs took.
+#[derive(Debug, Default)]
+struct Clock {
+    runs: u32,
+    total: Duration,
+}
+
+impl Clock {
+    fn add(&mut self, time: Duration) {
+        self.runs += 1;
+        self.total += time;
+    }
+
+    /// For the line above a run: runs that are left with it, and after the first run about how long they take here.
+    fn remark(&self, left: usize) -> String {
+        if left <= 1 && self.runs == 0 {
+            return String::new();
+        }
+        let runs = if left == 1 { "the last run" } else { &format!("{left} runs left") };
+        match self.total.checked_div(self.runs) {
+            None => format!(" · {runs}"),
+            Some(mean) => {
+                let minutes = mean.mul_f64(left as f64).as_secs().div_ceil(60);
+                format!(" · {runs}, about {} h {:02} min", minutes / 60, minutes % 60)
+            }
+        }
+    }
+}
