@@ -11,10 +11,12 @@
 //! | [`tasks`] | data sets scored to named metrics (`lcqmc/test/spearman`) |
 //! | [`baselines`] | what can be had without training |
 //! | [`record`] | one directory per run, the only writer under `results/` |
+//! | [`comparison`] | whether one configuration is better than another |
 //! | [`stats`] | means over seeds, paired tests, bootstrap |
 //! | [`report`] | tables from recorded runs, spliced into documents |
 
 pub mod baselines;
+pub mod comparison;
 pub mod config;
 pub mod embedder;
 pub mod embedding_cache;

@@ -1,4 +1,5 @@
-//! `simcse-speed`: real training steps on real sentences, timed one by one; one JSON object on standard output.
+//! `simcse-speed`: real training steps on real sentences, timed one by one, and embedding; one JSON object on standard
+//! output.
 //!
 //! The steps are those of `simcse_train::Trainer`: batch, forward, loss, health checks, backward, clipping, AdamW.
 //! `just bench-peers` runs this and the same work in PyTorch in turns.
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod encode;
 mod encoders;
 mod margin;
 mod products;
@@ -17,7 +19,7 @@ mod texts;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Time training steps and matrix products
+/// Time training steps, embedding and matrix products
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -33,6 +35,8 @@ enum Command {
     TextCnn(encoders::TextCnnCommand),
     /// Steps of AM-Softmax over sentence classes with a TextCNN
     MarginSoftmax(margin::MarginCommand),
+    /// Embedding of sentences by a trained encoder
+    Encode(encode::EncodeCommand),
     /// Rates of large matrix products: what the machine can do
     Products,
 }
@@ -46,6 +50,7 @@ fn run() -> ExitCode {
         Command::Transformer(command) => command.run(),
         Command::TextCnn(command) => command.run(),
         Command::MarginSoftmax(command) => command.run(),
+        Command::Encode(command) => command.run(),
         Command::Products => products::run(),
     };
     let printed = result.and_then(|report| Ok(writeln!(std::io::stdout(), "{report}")?));

@@ -325,9 +325,8 @@ mod tests {
         };
         let centres = rows(table.centres());
         let by_hand = rows(embeddings.centres()).into_iter().map(|embedding| {
-            let nearest = (0..centres.len()).max_by(|a, b| {
-                cosine(&embedding, &centres[*a]).total_cmp(&cosine(&embedding, &centres[*b]))
-            });
+            let nearest = (0..centres.len())
+                .max_by(|a, b| cosine(&embedding, &centres[*a]).total_cmp(&cosine(&embedding, &centres[*b])));
             nearest.unwrap() as u32 / 2
         });
         assert_eq!(table.nearest(embeddings.centres()).unwrap(), by_hand.collect::<Vec<u32>>());

@@ -15,6 +15,12 @@ use crate::tasks::CHINESE_TASKS;
 pub struct Definitions {
     /// The tables, in the order of the overview.
     pub table: Vec<TableDefinition>,
+    /// Tables of differences.
+    #[serde(default)]
+    pub comparison: Vec<ComparisonDefinition>,
+    /// Encoders whose speed is measured and set against their quality.
+    #[serde(default)]
+    pub encoders: Option<EncoderDefinition>,
     /// Rows from publications.
     #[serde(default)]
     pub published: Vec<PublishedRow>,
@@ -49,13 +55,45 @@ pub struct TableDefinition {
     pub columns: Vec<ColumnDefinition>,
 }
 
+/// A table of differences between configurations, with paired tests; it is made for test, dev and all splits.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ComparisonDefinition {
+    /// Name of the files and of the markers, before `.test`, `.dev`, `.all`.
+    pub name: String,
+    /// Heading.
+    pub title: String,
+    /// A sentence below the table.
+    #[serde(default)]
+    pub note: Option<String>,
+    /// The rows: each is `[first, second]`, two configurations as `EXPERIMENT/CONFIG`.
+    pub pairs: Vec<[String; 2]>,
+    /// The columns; their average is one more.
+    pub columns: Vec<ColumnDefinition>,
+}
+
+/// Encoders of recorded runs that `just encoder-speed` measures.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderDefinition {
+    /// Title of the table and caption of the figure.
+    pub title: String,
+    /// Configurations as `EXPERIMENT/CONFIG`.
+    pub runs: Vec<String>,
+    /// The configuration that the others are compared with in speed.
+    pub slowest: String,
+    /// What quality is: columns of a table, of which the average is drawn.
+    pub columns: Vec<ColumnDefinition>,
+}
+
 /// One column.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ColumnDefinition {
     /// Heading.
     pub label: String,
-    /// Data set (`lcqmc`).
+    /// Data set (`lcqmc`); left out: the metric is of the run as a whole (`class_accuracy`).
+    #[serde(default)]
     pub task: String,
     /// Last part of the metric's name.
     #[serde(default = "spearman")]
@@ -148,8 +186,11 @@ impl View {
 }
 
 impl ColumnDefinition {
-    /// Full name of the metric: `lcqmc/test/spearman`, `lcqmc/all/spearman_weighted`.
+    /// Full name of the metric: `lcqmc/test/spearman`, `lcqmc/all/spearman_weighted`, `class_accuracy`.
     pub fn metric_name(&self, view: View) -> String {
+        if self.task.is_empty() {
+            return self.metric.clone();
+        }
         let aggregation = if view == View::All { "_weighted" } else { "" };
         format!("{}/{}/{}{aggregation}", self.task, view.name(), self.metric)
     }
@@ -176,9 +217,16 @@ impl Definitions {
     }
 
     fn check(&self) -> anyhow::Result<()> {
-        for (number, table) in self.table.iter().enumerate() {
-            let first = self.table.iter().position(|other| other.name == table.name);
-            ensure!(first == Some(number), "table {:?} is defined twice", table.name);
+        let names = self.table.iter().map(|table| &table.name);
+        let names: Vec<&String> = names.chain(self.comparison.iter().map(|table| &table.name)).collect();
+        for (number, name) in names.iter().enumerate() {
+            let first = names.iter().position(|other| other == name);
+            ensure!(first == Some(number), "table {name:?} is defined twice");
+        }
+        for comparison in &self.comparison {
+            ensure!(!comparison.columns.is_empty(), "comparison {:?} has no columns", comparison.name);
+        }
+        for table in &self.table {
             ensure!(!table.columns.is_empty(), "table {:?} has no columns", table.name);
             for name in &table.published {
                 let known = self.published.iter().any(|row| row.name == *name);

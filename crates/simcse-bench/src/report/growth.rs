@@ -8,12 +8,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde::Deserialize;
 
+use super::figure_style::{COLOURS, GREY};
+
 /// Where the measurements lie, relative to the root.
 const MEASUREMENTS: &str = "results/bench/growth.json";
-/// Legible on white and on black.
-const GREY: RGBColor = RGBColor(128, 128, 128);
-const LINES: [RGBColor; 2] = [RGBColor(59, 130, 246), RGBColor(217, 119, 6)];
-
 /// One measurement.
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct Point {
@@ -111,7 +109,7 @@ fn panel_of(
         .x_labels(6)
         .y_labels(5)
         .draw()?;
-    for (line, colour) in lines.iter().zip(LINES) {
+    for (line, colour) in lines.iter().zip(COLOURS) {
         chart.draw_series(LineSeries::new(line.iter().copied(), colour.stroke_width(2)))?;
         chart.draw_series(line.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
     }

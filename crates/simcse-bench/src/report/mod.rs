@@ -8,6 +8,9 @@
 //! Nothing here reckons a metric: a cell is the mean of what runs recorded.
 
 mod definition;
+mod differences;
+mod encoders;
+mod figure_style;
 mod files;
 mod groups;
 mod growth;

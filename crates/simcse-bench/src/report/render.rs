@@ -191,7 +191,7 @@ fn notes(table: &Table) -> Vec<String> {
     notes
 }
 
-fn escape_markdown(text: &str) -> String {
+pub(super) fn escape_markdown(text: &str) -> String {
     text.replace('|', "\\|")
 }
 

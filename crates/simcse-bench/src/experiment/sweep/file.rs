@@ -123,7 +123,11 @@ pub fn load(path: &Path, seeds: &[u64], overrides: &[String]) -> Result<Vec<RunC
             configs.push(config);
         }
     }
-    ensure!(!configs.is_empty(), "{}: describes no run; fix: give variants or a grid, and seeds", path.display());
+    ensure!(
+        !configs.is_empty(),
+        "{}: describes no run; fix: give variants or a grid, and seeds",
+        path.display()
+    );
     Ok(configs)
 }
 

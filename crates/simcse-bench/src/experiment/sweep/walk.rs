@@ -48,7 +48,9 @@ impl Sweep<'_> {
             if self.options.interrupt.is_raised() {
                 bail!("stopped by Ctrl-C before {at}; the same command goes on from there");
             }
-            let Some(_claim) = Claim::take(&self.options.results, &config.experiment, &config.name, config.seed)? else {
+            let Some(_claim) =
+                Claim::take(&self.options.results, &config.experiment, &config.name, config.seed)?
+            else {
                 elsewhere.push(*config);
                 continue;
             };

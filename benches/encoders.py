@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Measures how fast the encoders of recorded runs embed, and writes results/bench/encoders.json.
+
+    just encoder-speed
+
+`[encoders]` of results/tables.toml names the runs. Each is measured in a process of its own, all of them in turns, three
+times: a slow minute of the machine meets all of them. Everything else on the machine should rest. An encoder that is not
+on this machine (they are not in git) keeps what was measured before, and is named.
+"""
+import argparse
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SPEED = ROOT / "target" / "release" / "simcse-speed"
+ROUNDS = 3
+
+
+def processor():
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines() if pathlib.Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def measure(folder, texts, sentences):
+    arguments = ["encode", "--encoder", folder, "--texts", texts, "--rounds", 1, "--sentences", sentences]
+    finished = subprocess.run([str(SPEED), *map(str, arguments)], capture_output=True, text=True)
+    if finished.returncode != 0:
+        sys.exit(f"{folder}: {finished.stderr}")
+    return json.loads(finished.stdout)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data-dir", default=os.environ.get("SIMCSE_DATA_DIR"))
+    options.add_argument("--results", type=pathlib.Path, default=ROOT / "results")
+    options.add_argument("--sentences", type=int, default=2000, help="sentences of LCQMC's test set in a round")
+    options = options.parse_args()
+    if not options.data_dir:
+        sys.exit("error: give --data-dir, or set SIMCSE_DATA_DIR")
+    texts = pathlib.Path(options.data_dir) / "LCQMC" / "test.txt"
+    names = tomllib.loads((options.results / "tables.toml").read_text(encoding="utf-8"))["encoders"]["runs"]
+    subprocess.run(["cargo", "build", "--release", "--locked", "-p", "simcse-speed"], cwd=ROOT, check=True)
+    out = options.results / "bench" / "encoders.json"
+    before = json.loads(out.read_text())["encoders"] if out.exists() else {}
+    folders = {name: sorted((options.results / "runs").glob(f"{name}-s*/encoder")) for name in names}
+    for name in [name for name in names if not folders[name]]:
+        print(f"{name}: no encoder on this machine; its earlier measurement stays", file=sys.stderr)
+    measured = {name: before[name] for name in names if not folders[name] and name in before}
+    for _ in range(ROUNDS):
+        for name in [name for name in names if folders[name]]:
+            result = measure(folders[name][0], texts, options.sentences)
+            print(name, json.dumps(result), file=sys.stderr, flush=True)
+            row = measured.setdefault(name, {key: result[key] for key in ("parameters", "embedding_size")})
+            row.setdefault("sentences_per_second", []).append(result["sentences_per_second"])
+            row.setdefault("peak_memory_mib", []).append(result["peak_memory_mib"])
+    report = {
+        "machine": {"cpu": processor(), "cores": os.cpu_count()},
+        "texts": f"the first {options.sentences} sentences of LCQMC test",
+        "encoders": measured,
+    }
+    temporary = out.with_suffix(".tmp")
+    temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.rename(out)
+
+
+if __name__ == "__main__":
+    main()
