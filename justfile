@@ -39,7 +39,7 @@ exp-amsoftmax *arguments:
 
 # Run every configuration and ablation of sentence classes into results/ (hours; continues where it stopped)
 exp-amsoftmax-all *arguments:
-    cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/ablations.toml --out results "$@"
+    cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/ablations.toml experiments/amsoftmax/configs/rows-transformer.toml --out results "$@"
 
 # Train and score a TextCNN that follows the embeddings of e5 (needs SIMCSE_MODEL_DIR)
 exp-distill *arguments:
@@ -47,7 +47,7 @@ exp-distill *arguments:
 
 # Run every student, teacher and loss of distillation into results/ (hours; continues where it stopped)
 exp-distill-all *arguments:
-    cargo run --release --locked --quiet -p exp-distill -- experiments/distill/configs/rows.toml --out results "$@"
+    cargo run --release --locked --quiet -p exp-distill -- experiments/distill/configs/rows.toml experiments/distill/configs/rows-transformer.toml --out results "$@"
 
 # Any configuration of an experiment: just exp bert-sup bert-base-uncased
 exp experiment config *arguments:

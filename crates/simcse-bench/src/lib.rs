@@ -13,6 +13,7 @@
 //! | [`record`] | one directory per run, the only writer under `results/` |
 //! | [`comparison`] | whether one configuration is better than another |
 //! | [`stats`] | means over seeds, paired tests, bootstrap |
+//! | [`verify`] | whether the figures of a recorded run come out again |
 //! | [`report`] | tables from recorded runs, spliced into documents |
 
 pub mod baselines;
@@ -27,3 +28,4 @@ pub mod record;
 pub mod report;
 pub mod stats;
 pub mod tasks;
+pub mod verify;

@@ -4,15 +4,12 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use simcse_bench::baselines::record_baselines;
+use simcse_bench::baselines::{CHARACTER_VECTORS, record_baselines};
 use simcse_bench::record::Status;
 use simcse_bench::report::terminal_table;
 
 use crate::data::DataOptions;
 use crate::say;
-
-/// File of character vectors below the model folder.
-const CHARACTER_VECTORS: &str = "char-vectors-zh/char_embedding_300.safetensors";
 
 /// Score what needs no training on dev and test, and record it as runs
 #[derive(Debug, clap::Args)]

@@ -13,6 +13,7 @@ mod evaluate;
 mod npy;
 mod raw;
 mod report;
+mod verify;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -32,6 +33,9 @@ enum Command {
     Evaluate(evaluate::EvaluateCommand),
     Encode(encode::EncodeCommand),
     Baselines(baselines::BaselinesCommand),
+    /// Run experiment files: single configurations, or sweeps of variants, grids and seeds
+    Sweep(simcse_bench::experiment::ExperimentCli),
+    Verify(verify::VerifyCommand),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +49,8 @@ fn run() -> ExitCode {
         Command::Evaluate(command) => command.run(),
         Command::Encode(command) => command.run(),
         Command::Baselines(command) => command.run(),
+        Command::Sweep(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Verify(command) => command.run(),
     };
     match result {
         Ok(code) => code,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde::Serialize;
 use simcse_bench::embedder::EmbeddedSentences;
-use simcse_model::{SavedEncoder, SentenceEncoder as _};
+use simcse_model::SavedEncoder;
 use statrs::statistics::{Data, OrderStatistics as _};
 
 use crate::{peak_memory, texts};

@@ -6,4 +6,4 @@ mod recorded;
 
 pub use character_vectors::{MeanGivenVectors, MeanRandomVectors};
 pub use jaccard::CharacterJaccard;
-pub use recorded::{Baseline, evaluate_baseline, record_baselines};
+pub use recorded::{Baseline, CHARACTER_VECTORS, evaluate_baseline, record_baselines};

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde_json::json;
 use simcse_data::{DataSource, FileRecord, Origin, PairSet, Split};
 
 use super::{CharacterJaccard, MeanGivenVectors, MeanRandomVectors};
 use crate::record::{Outcome, RunDirectory, RunIdentity, Summary, files_sha256};
 use crate::tasks::{CHINESE_TASKS, Scores, evaluate, evaluate_scorer, evaluation_hashes, load_task_sets};
+
+/// File of character vectors below the model folder.
+pub const CHARACTER_VECTORS: &str = "char-vectors-zh/char_embedding_300.safetensors";
 
 /// Name of the experiment that baselines are recorded under.
 const EXPERIMENT: &str = "baselines";
@@ -41,6 +45,25 @@ impl Baseline {
             Self::MeanRandomVectors { .. } => "mean-random-vectors",
             Self::MeanCharacterVectors { .. } => "mean-character-vectors",
         }
+    }
+
+    /// The baseline that a run recorded; `None` for a run of anything else. Vectors are those of the model folder.
+    ///
+    /// Fails when they are not there.
+    pub(crate) fn of_run(summary: &Summary, model_dir: Option<&Path>) -> anyhow::Result<Option<Self>> {
+        if summary.experiment != EXPERIMENT {
+            return Ok(None);
+        }
+        let random = Self::MeanRandomVectors { seed: summary.seed };
+        if summary.config == Self::CharacterJaccard.config() {
+            return Ok(Some(Self::CharacterJaccard));
+        }
+        if summary.config == random.config() {
+            return Ok(Some(random));
+        }
+        let path = model_dir.map(|folder| folder.join(CHARACTER_VECTORS)).filter(|path| path.is_file());
+        let path = path.with_context(|| format!("no {CHARACTER_VECTORS}; fix: give --model-dir"))?;
+        Ok(Some(Self::MeanCharacterVectors { path }))
     }
 
     fn label(&self) -> &'static str {

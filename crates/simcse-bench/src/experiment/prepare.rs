@@ -13,10 +13,8 @@ use super::RunOptions;
 use super::start::Start;
 use super::teacher::Teacher;
 use crate::config::{DataConfig, RunConfig, TrainingText};
-use crate::tasks::load_task_sets;
+use crate::tasks::{SCORED, load_task_sets};
 
-/// Splits on which a finished run is scored. Train splits are training text, and partial or absent in most copies.
-const SCORED: [Split; 2] = [Split::Dev, Split::Test];
 /// The name of the bundled sample in the catalogue.
 const SAMPLE: &str = "sample";
 

@@ -15,6 +15,7 @@ mod environment;
 mod hash;
 mod metrics_log;
 mod run_directory;
+mod seal;
 mod summary;
 
 pub use claim::Claim;

@@ -214,9 +214,10 @@ impl RunDirectory {
             sentences_per_s: outcome.sentences_per_s,
             metrics: outcome.metrics,
         };
-        let path = self.path.join("summary.json");
-        summary.check().with_context(|| path.display().to_string())?;
-        write_json(&path, &summary)?;
+        let (path, log) = (self.path.join("summary.json"), self.path.join("metrics.jsonl"));
+        let log = std::fs::read(&log).with_context(|| format!("{}: cannot be read", log.display()))?;
+        let text = summary.sealed(&log).with_context(|| path.display().to_string())?;
+        write_whole(&path, text.as_bytes())?;
         Ok(summary)
     }
 }

@@ -6,8 +6,10 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
 
+use super::seal;
+
 /// Version of the layout of `summary.json`.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// How a run ended. Failures are rows too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,26 +67,39 @@ pub struct Summary {
 }
 
 impl Summary {
-    /// Reads and checks a `summary.json`.
+    /// Reads and checks a `summary.json` with the log beside it.
     ///
     /// # Errors
-    /// When the file cannot be read, is not of this layout or version, or contradicts itself; the message
-    /// names the file.
+    /// When the file cannot be read, is not of this layout or version, contradicts itself, or is not what the run
+    /// wrote, nor is its log; the message names the file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("{shown}: cannot be read"))?;
-        let summary: Self = serde_json::from_str(&text).map_err(|error| {
+        let log = std::fs::read(path.with_file_name("metrics.jsonl")).unwrap_or_default();
+        let opened = seal::open(&text);
+        let summary: Self = serde_json::from_str(&opened.object).map_err(|error| {
             anyhow::anyhow!(
                 "{shown}:{}: {error}; fix: see results/SCHEMA.md, or run the experiment again",
                 error.line()
             )
         })?;
         summary.check().with_context(|| format!("{shown}: fix: run the experiment again"))?;
+        let mend = || format!("{shown}: fix: take it back from git, or run the experiment again");
+        opened.check(&log).with_context(mend)?;
         Ok(summary)
     }
 
+    /// The text of `summary.json` beside a log.
+    ///
+    /// # Errors
+    /// When it contradicts itself.
+    pub(crate) fn sealed(&self, log: &[u8]) -> anyhow::Result<String> {
+        self.check()?;
+        Ok(seal::close(&serde_json::to_string_pretty(self)?, log))
+    }
+
     /// What no reader may meet: another version, numbers that are no numbers, a failure without a reason.
-    pub(super) fn check(&self) -> anyhow::Result<()> {
+    fn check(&self) -> anyhow::Result<()> {
         ensure!(self.schema == SCHEMA_VERSION, "schema {} where {SCHEMA_VERSION} is known", self.schema);
         for (name, value) in &self.metrics {
             ensure!(value.is_finite(), "metric {name} is {value}");

@@ -49,7 +49,7 @@ pub(super) fn write(results: &Path, run: &LoadedRun) {
     let directory = directory.join(format!("{}-s{}", run.summary.config, run.summary.seed));
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("config.toml"), config_toml(&run.summary.config)).unwrap();
-    std::fs::write(directory.join("summary.json"), serde_json::to_string(&run.summary).unwrap()).unwrap();
+    std::fs::write(directory.join("summary.json"), run.summary.sealed(b"").unwrap()).unwrap();
 }
 
 /// A file of definitions with one table.

@@ -9,4 +9,4 @@ mod sets;
 
 pub use evaluate::{Scores, TRUNCATED, dev_spearman, evaluate, evaluate_scorer};
 pub use scorer::{CosineScorer, PairScorer};
-pub use sets::{CHINESE_TASKS, TaskSets, evaluation_hashes, load_task_sets};
+pub use sets::{CHINESE_TASKS, SCORED, TaskSets, evaluation_hashes, load_task_sets};

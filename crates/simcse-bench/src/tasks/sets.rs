@@ -9,6 +9,9 @@ use crate::record::files_sha256;
 /// The Chinese tasks of text2vec and of Su's comparison.
 pub const CHINESE_TASKS: [&str; 5] = ["lcqmc", "atec", "bq", "pawsx", "stsb_zh"];
 
+/// Splits on which a finished run is scored. Train splits are training text, and partial or absent in most copies.
+pub const SCORED: [Split; 2] = [Split::Dev, Split::Test];
+
 /// Evaluation sets that were found, and what was not.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskSets {
