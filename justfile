@@ -65,7 +65,15 @@ bench-peers *arguments:
 growth *arguments:
     python3 benches/growth.py "$@"
 
-# Rebuild every table from results/runs
+# Measure how fast the recorded encoders embed sentences into results/bench (some minutes, idle machine)
+encoder-speed *arguments:
+    python3 benches/encoders.py "$@"
+
+# Make the figures of recorded runs again, from their encoder or by --train: just verify textcnn/headline-s1
+verify *arguments:
+    cargo run --release --locked --quiet -p simcse-cli -- verify "$@"
+
+# Rebuild every table and figure from results/runs
 tables *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- report "$@"
 

@@ -42,6 +42,9 @@ pub struct TableDefinition {
     /// Groups of runs, in this order; left out: all, in the order of their names.
     #[serde(default)]
     pub groups: Option<Vec<String>>,
+    /// Groups of runs that are left out.
+    #[serde(default)]
+    pub without: Vec<String>,
     /// Configurations of the experiment `baselines` that stand above, in this order.
     #[serde(default)]
     pub baselines: Vec<String>,
@@ -275,6 +278,7 @@ impl TableDefinition {
             note: None,
             experiment: String::new(),
             groups: None,
+            without: Vec::new(),
             baselines: Vec::new(),
             published: Vec::new(),
             average: false,
