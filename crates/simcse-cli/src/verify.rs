@@ -97,10 +97,13 @@ fn in_words(found: &Verification) -> String {
     if !found.not_scored.is_empty() {
         text.push_str(&format!("; only --train can tell: {}", found.not_scored.join(", ")));
     }
+    if !found.not_recorded.is_empty() {
+        text.push_str(&format!("; not in the record: {}", found.not_recorded.join(", ")));
+    }
     text
 }
 
 fn line(difference: &Difference) -> String {
-    let shown = |value: Option<f64>| value.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
-    format!("{}: recorded {}, now {}", difference.metric, shown(difference.recorded), shown(difference.found))
+    let found = difference.found.map_or_else(|| "nothing".to_owned(), |value| value.to_string());
+    format!("{}: recorded {}, now {found}", difference.metric, difference.recorded)
 }

@@ -10,7 +10,7 @@ use simcse_train::run_loop::{Observer, StepReport};
 
 use crate::embedder::Embedder;
 use crate::record::{RunDirectory, RunIdentity};
-use crate::tasks::dev_spearman;
+use crate::tasks::dev_scores;
 
 /// Writes a run down as it goes.
 pub struct Follower<'a> {
@@ -54,9 +54,10 @@ impl Observer for Follower<'_> {
         let mut values = Map::new();
         let mut sum = 0.0;
         for set in self.selection {
-            let spearman = dev_spearman(self.encoder, set)?;
-            values.insert(format!("{}/{}/spearman", set.name, set.split), json!(spearman));
-            sum += spearman;
+            let scores = dev_scores(self.encoder, set)?;
+            values.insert(format!("{}/{}/spearman", set.name, set.split), json!(scores.spearman));
+            values.extend(scores.geometry.into_iter().map(|(name, value)| (name, json!(value))));
+            sum += scores.spearman;
         }
         let score = sum / self.selection.len() as f64;
         values.insert("selection".to_owned(), json!(score));

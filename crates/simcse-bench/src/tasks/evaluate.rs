@@ -77,14 +77,27 @@ pub fn evaluate_scorer(scorer: &dyn PairScorer, sets: &[PairSet]) -> anyhow::Res
     Ok(scores)
 }
 
-/// Spearman of the cosine on one set, for selection during training; with subsets, over all of them together.
+/// What is looked at during training.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DevScores {
+    /// Spearman of the cosine, for selection; with subsets, over all of them together.
+    pub spearman: f64,
+    /// Alignment and uniformity by their names (`stsb/dev/alignment`), as far as the set has them: how the embeddings
+    /// move while they are trained.
+    pub geometry: Scores,
+}
+
+/// One set during training.
 ///
 /// # Errors
 /// As [`evaluate`].
-pub fn dev_spearman(embedder: &dyn Embedder, set: &PairSet) -> anyhow::Result<f64> {
+pub fn dev_scores(embedder: &dyn Embedder, set: &PairSet) -> anyhow::Result<DevScores> {
     let embedded = EmbeddedSentences::new(embedder, sentences(set.pairs()))?;
     let (given, gold) = score_set(&CosineScorer { embedded: &embedded }, set)?;
-    spearman(&given, &gold).with_context(|| format!("{}/{}", set.name, set.split))
+    let spearman = spearman(&given, &gold).with_context(|| format!("{}/{}", set.name, set.split))?;
+    let mut geometry = Scores::new();
+    add_geometry(&embedded, set, &mut geometry)?;
+    Ok(DevScores { spearman, geometry })
 }
 
 /// Sums over the splits of a data set.

@@ -105,7 +105,11 @@ fn subsets_are_scored_together_and_apart() {
 fn selection_and_report_agree() {
     let set = set("lcqmc", Split::Dev, &BINARY, &[]);
     let reported = evaluate(&Angle, std::slice::from_ref(&set)).unwrap()["lcqmc/dev/spearman"];
-    assert_eq!(dev_spearman(&Angle, &set).unwrap(), reported);
+    let seen = dev_scores(&Angle, &set).unwrap();
+    assert_eq!(seen.spearman, reported);
+    let all = evaluate(&Angle, std::slice::from_ref(&set)).unwrap();
+    assert!(!seen.geometry.is_empty());
+    assert!(seen.geometry.iter().all(|(name, value)| all[name] == *value), "as at the end");
 }
 
 #[test]

@@ -7,6 +7,6 @@ mod evaluate;
 mod scorer;
 mod sets;
 
-pub use evaluate::{Scores, TRUNCATED, dev_spearman, evaluate, evaluate_scorer};
+pub use evaluate::{DevScores, Scores, TRUNCATED, dev_scores, evaluate, evaluate_scorer};
 pub use scorer::{CosineScorer, PairScorer};
 pub use sets::{CHINESE_TASKS, SCORED, TaskSets, evaluation_hashes, load_task_sets};
