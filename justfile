@@ -73,6 +73,10 @@ encoder-speed *arguments:
 verify *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- verify "$@"
 
+# Run what a table of results/tables.toml needs and what has not been run yet: just reproduce textcnn (or all)
+reproduce *arguments:
+    cargo run --release --locked --quiet -p simcse-cli -- reproduce "$@"
+
 # Rebuild every table and figure from results/runs
 tables *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- report "$@"

@@ -4,6 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use simcse_bench::experiment::sweep;
+use simcse_bench::record::config_sha256;
+use simcse_bench::report::{Definitions, load_results};
 
 fn experiments() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments")
@@ -54,6 +56,38 @@ fn what_is_recorded_can_be_run_again() {
         for run in sweep::load(&path, &[], &[]).unwrap_or_else(|error| panic!("{error:#}")) {
             let table = toml::from_str(&run.to_toml().unwrap()).unwrap();
             assert_eq!(simcse_bench::config::RunConfig::from_table(table, &[]).unwrap(), run, "{shown}");
+        }
+    }
+}
+
+/// What a table shows is what its files describe: `simcse reproduce` would make the same runs.
+#[test]
+fn recorded_runs_are_those_of_the_files() {
+    let root = experiments().join("..");
+    let definitions = Definitions::read(&root.join("results/tables.toml")).unwrap();
+    let recorded = load_results(&root.join("results")).unwrap().runs;
+    for table in &definitions.table {
+        let load = |file: &String| sweep::load(&root.join(file), &[], &[]).unwrap();
+        let described: Vec<(String, u64, String)> = table
+            .sweeps
+            .iter()
+            .flat_map(load)
+            .map(|config| {
+                (config.name.clone(), config.seed, config_sha256(&config.to_toml().unwrap()).unwrap())
+            })
+            .collect();
+        for run in recorded.iter().map(|run| &run.summary) {
+            if !table.shows(&run.experiment, &run.group) {
+                continue;
+            }
+            let run = (run.config.clone(), run.seed, run.config_sha256.clone());
+            assert!(
+                described.contains(&run),
+                "table {}: no file describes {}-s{} as it was run",
+                table.name,
+                run.0,
+                run.1
+            );
         }
     }
 }

@@ -13,6 +13,7 @@ mod evaluate;
 mod npy;
 mod raw;
 mod report;
+mod reproduce;
 mod verify;
 
 #[global_allocator]
@@ -35,6 +36,7 @@ enum Command {
     Baselines(baselines::BaselinesCommand),
     /// Run experiment files: single configurations, or sweeps of variants, grids and seeds
     Sweep(simcse_bench::experiment::ExperimentCli),
+    Reproduce(reproduce::ReproduceCommand),
     Verify(verify::VerifyCommand),
 }
 
@@ -50,6 +52,7 @@ fn run() -> ExitCode {
         Command::Encode(command) => command.run(),
         Command::Baselines(command) => command.run(),
         Command::Sweep(command) => command.run().map(|()| ExitCode::SUCCESS),
+        Command::Reproduce(command) => command.run(),
         Command::Verify(command) => command.run(),
     };
     match result {

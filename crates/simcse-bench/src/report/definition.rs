@@ -45,6 +45,9 @@ pub struct TableDefinition {
     /// Groups of runs that are left out.
     #[serde(default)]
     pub without: Vec<String>,
+    /// Configuration and sweep files that describe its runs, relative to the root: `simcse reproduce`.
+    #[serde(default)]
+    pub sweeps: Vec<String>,
     /// Configurations of the experiment `baselines` that stand above, in this order.
     #[serde(default)]
     pub baselines: Vec<String>,
@@ -247,6 +250,13 @@ impl Definitions {
 }
 
 impl TableDefinition {
+    /// Whether runs of this experiment and group are rows.
+    pub fn shows(&self, experiment: &str, group: &str) -> bool {
+        let of_experiment = self.experiment.is_empty() || self.experiment == experiment;
+        let listed = self.groups.as_ref().is_none_or(|groups| groups.iter().any(|name| name == group));
+        of_experiment && listed && !self.without.iter().any(|name| name == group)
+    }
+
     /// A table of whatever these runs are: Spearman on every task that one was scored on, over all pairs
     /// together where a task has subsets.
     pub(super) fn of_runs(runs: &[LoadedRun]) -> Self {
@@ -279,6 +289,7 @@ impl TableDefinition {
             experiment: String::new(),
             groups: None,
             without: Vec::new(),
+            sweeps: Vec::new(),
             baselines: Vec::new(),
             published: Vec::new(),
             average: false,

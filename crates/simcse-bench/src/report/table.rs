@@ -125,8 +125,7 @@ fn choose<'a, 'b>(definition: &TableDefinition, groups: &'b [RunGroup<'a>]) -> V
     };
     let of_experiment = |group: &&RunGroup<'_>| {
         let shared = group.shared();
-        let wanted = definition.experiment.is_empty() || shared.experiment == definition.experiment;
-        wanted && order(&shared.group).is_some() && !definition.without.contains(&shared.group)
+        definition.shows(&shared.experiment, &shared.group)
     };
     let mut others: Vec<&RunGroup<'_>> = groups.iter().filter(of_experiment).collect();
     others.sort_by_cached_key(|group| {

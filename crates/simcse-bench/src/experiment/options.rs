@@ -1,0 +1,108 @@
+//! The options of everything that runs sweeps.
+
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use simcse_data::DataSource;
+use simcse_ops::profile;
+use simcse_train::interrupt::Interrupt;
+
+use super::sweep::{Shard, Sweep, array_script};
+use super::{RunOptions, say, sweep};
+use crate::config::RunConfig;
+use crate::report;
+
+/// Where runs read and write, and which of them are this process's own.
+#[derive(Debug, clap::Args)]
+pub struct SweepOptions {
+    /// Seed in place of that of the file; may be given several times
+    #[arg(long = "seed", value_name = "N")]
+    seeds: Vec<u64>,
+    /// Results folder; if not given, `out` for experiments and `results` for tables
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replaces a value of the configuration; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    overrides: Vec<String>,
+    /// Folder with data sets
+    #[arg(long, value_name = "DIR", env = "SIMCSE_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Folder with vectors and weights
+    #[arg(long, value_name = "DIR", env = "SIMCSE_MODEL_DIR")]
+    model_dir: Option<PathBuf>,
+    /// Folder that keeps embeddings of untrained encoders, so that raw and whitened rows compute them once
+    #[arg(long, value_name = "DIR", env = "SIMCSE_CACHE_DIR")]
+    cache_dir: Option<PathBuf>,
+    /// Prints where the time of training steps went, kernel by kernel
+    #[arg(long)]
+    profile: bool,
+    /// Runs again what is finished
+    #[arg(long)]
+    again: bool,
+    /// Only every N-th run, from the I-th on: for several machines. Processes that share a results folder share the work
+    /// without it
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
+    /// Runs nothing, and prints the script of a SLURM array job of N tasks instead
+    #[arg(long, value_name = "N", conflicts_with = "shard")]
+    slurm: Option<NonZeroUsize>,
+}
+
+impl SweepOptions {
+    /// The runs that a configuration or sweep file describes, with the seeds and values of the command line.
+    pub fn load(&self, path: &Path) -> Result<Vec<RunConfig>> {
+        sweep::load(path, &self.seeds, &self.overrides)
+    }
+
+    /// Runs everything and prints the table of the runs; `results` is where, if the command line does not say.
+    ///
+    /// In a sweep a run that fails is recorded with its reason and the next one begins; at the end the failures
+    /// are counted. Ctrl-C stops the sweep. Several processes may be at one sweep.
+    pub fn run(&self, configs: &[RunConfig], results: &Path) -> Result<()> {
+        if let (Some(tasks), Some(first)) = (self.slurm, configs.first()) {
+            let words: Vec<String> = std::env::args().collect();
+            let script = array_script(&first.experiment, &without_slurm(words), tasks.get());
+            return Ok(write!(std::io::stdout(), "{script}")?);
+        }
+        let options = RunOptions {
+            results: self.out.clone().unwrap_or_else(|| results.to_owned()),
+            source: DataSource::new(self.data_dir.clone())?,
+            model_dir: self.model_dir.clone(),
+            interrupt: Interrupt::of_process()?,
+            again: self.again,
+            cache: self.cache_dir.clone(),
+        };
+        if self.profile {
+            profile::enable();
+        }
+        let sweep = Sweep { configs, shard: self.shard, options: &options };
+        let walked = sweep.walk(&say, self.profile)?;
+        writeln!(std::io::stdout(), "{}", report::terminal_table(&walked.summaries)?)?;
+        if walked.elsewhere > 0 {
+            say(&format!("{} runs are under way in other processes", walked.elsewhere));
+        }
+        ensure!(
+            walked.failures == 0,
+            "{} of {} runs failed; fix: see each `failed` above, then give the same command again",
+            walked.failures,
+            configs.len()
+        );
+        Ok(())
+    }
+}
+
+/// The command line again, but for `--slurm N`.
+fn without_slurm(words: Vec<String>) -> Vec<String> {
+    let mut kept = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        if word == "--slurm" {
+            words.next();
+        } else if !word.starts_with("--slurm=") {
+            kept.push(word);
+        }
+    }
+    kept
+}

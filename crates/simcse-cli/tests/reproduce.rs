@@ -1,0 +1,56 @@
+//! `simcse reproduce` runs what a table needs, and nothing twice.
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
+
+#[path = "../../simcse-bench/tests/support/world.rs"]
+mod world;
+
+use std::process::{Command, Output};
+
+use world::{World, error_line, small_text_cnn, stderr};
+
+const CONFIG: &str = include_str!("../../../experiments/textcnn/configs/dropout-only.toml");
+const SWEEP: &str = r#"
+base = "small.toml"
+seeds = [1]
+[[grid]]
+name = "temperature-{loss.temperature}"
+label = "temperature {loss.temperature}"
+group = "temperature"
+values = { "loss.temperature" = [0.05, 0.1] }
+[[variant]]
+name = "other"
+label = "of no table"
+group = "other"
+"#;
+const TABLES: &str = r#"
+[[table]]
+name = "temperature"
+title = "Temperature"
+experiment = "textcnn"
+groups = ["temperature"]
+sweeps = ["sweep.toml"]
+columns = [{ label = "LCQMC", task = "lcqmc" }]
+"#;
+
+fn reproduce(world: &World, table: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_simcse"));
+    world.prepare(&mut command);
+    command.args(["reproduce", table, "--data-dir", "data"]).output().unwrap()
+}
+
+#[test]
+fn what_a_table_needs_is_run_once() {
+    let world = World::with(env!("CARGO_BIN_EXE_simcse"), "", &small_text_cnn(CONFIG));
+    world.write("sweep.toml", SWEEP.as_bytes());
+    world.write("results/tables.toml", TABLES.as_bytes());
+    let line = error_line(&reproduce(&world, "none"));
+    assert!(line.contains("no table \"none\"; fix: give one of temperature"), "{line}");
+    let output = reproduce(&world, "temperature");
+    assert!(output.status.success(), "{}", stderr(&output));
+    let files = world.files("results");
+    let runs: Vec<&str> = files.keys().filter_map(|name| name.strip_suffix("/summary.json")).collect();
+    assert_eq!(runs, ["runs/textcnn/temperature-0.05-s1", "runs/textcnn/temperature-0.1-s1"]);
+    let again = reproduce(&world, "temperature");
+    assert!(again.status.success() && stderr(&again).is_empty(), "{}", stderr(&again));
+    assert!(world.files("results") == files, "nothing is run twice");
+}
