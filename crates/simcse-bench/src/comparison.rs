@@ -69,6 +69,29 @@ impl<'a> Contestants<'a> {
         Ok(Self { first: select(all, first)?, second: select(all, second)? })
     }
 
+    /// Two configurations by their runs that ended well, in the order of their seeds.
+    pub fn of_runs(first: Vec<&'a Summary>, second: Vec<&'a Summary>) -> Self {
+        Self { first, second }
+    }
+
+    /// Whether the first can be claimed to be better on the average of these metrics: `sign` is 1 where higher values are
+    /// better, -1 where lower ones are. A configuration with the single seed 0 is a fixed value on either side.
+    pub fn first_is_better(&self, metrics: &[&str], sign: f64) -> bool {
+        let is_fixed = |runs: &[&Summary]| runs.len() == 1 && runs[0].seed == NO_SEED;
+        let (first, second, sign) = match is_fixed(&self.first) {
+            true => (&self.second, &self.first, -sign),
+            false => (&self.first, &self.second, sign),
+        };
+        let turned = Self { first: first.clone(), second: second.clone() };
+        // Where no test can be made, nothing can be claimed.
+        let Ok(Some(comparison)) = turned.compare_average(metrics) else { return false };
+        match comparison.verdict() {
+            Verdict::Better => sign > 0.0,
+            Verdict::Worse => sign < 0.0,
+            Verdict::Open | Verdict::Untested => false,
+        }
+    }
+
     /// Labels of the two for people.
     pub fn labels(&self) -> (&'a str, &'a str) {
         (&self.first[0].label, &self.second[0].label)
@@ -199,6 +222,11 @@ mod tests {
         assert_eq!(means("e/b"), ((0.625, 0.25), 1));
         assert_eq!(means("e/fixed"), ((0.5, 0.5), 2));
         assert!(Contestants::select(&all, "e/a", "e/none").is_err());
+        let better = |first: &str, second: &str, sign: f64| {
+            Contestants::select(&all, first, second).unwrap().first_is_better(&["a"], sign)
+        };
+        assert!(!better("e/a", "e/b", 1.0), "two seeds that differ too much");
+        assert!(!better("e/fixed", "e/fixed", 1.0), "no test");
         let contestants = Contestants::select(&all, "e/a", "e/b").unwrap();
         assert_eq!(contestants.compare("c").unwrap(), None);
     }

@@ -51,6 +51,9 @@ pub struct TableDefinition {
     /// Configurations of the experiment `baselines` that stand above, in this order.
     #[serde(default)]
     pub baselines: Vec<String>,
+    /// Published values that stand beside the rows, in a last column.
+    #[serde(default)]
+    pub reference: Option<ReferenceColumn>,
     /// Names of [`PublishedRow`]s that stand above.
     #[serde(default)]
     pub published: Vec<String>,
@@ -90,6 +93,18 @@ pub struct EncoderDefinition {
     pub slowest: String,
     /// What quality is: columns of a table, of which the average is drawn.
     pub columns: Vec<ColumnDefinition>,
+}
+
+/// What others published of the same settings with another encoder: to compare the shape of an effect, not its height.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReferenceColumn {
+    /// Heading.
+    pub label: String,
+    /// Where the values stand, with encoder and split.
+    pub source: String,
+    /// By configuration, as fractions.
+    pub values: BTreeMap<String, f64>,
 }
 
 /// One column.
@@ -238,6 +253,10 @@ impl Definitions {
                 let known = self.published.iter().any(|row| row.name == *name);
                 ensure!(known, "table {:?}: no [[published]] row is named {name:?}", table.name);
             }
+            // Recorded values are fractions, published ones are printed × 100: the slip is near.
+            for (config, value) in table.reference.iter().flat_map(|reference| &reference.values) {
+                ensure!((-1.0..=1.0).contains(value), "table {:?}: {config} = {value} is no fraction", table.name);
+            }
         }
         Ok(())
     }
@@ -290,6 +309,7 @@ impl TableDefinition {
             groups: None,
             without: Vec::new(),
             sweeps: Vec::new(),
+            reference: None,
             baselines: Vec::new(),
             published: Vec::new(),
             average: false,

@@ -187,7 +187,7 @@ fn notes(table: &Table) -> Vec<String> {
     if table.rows.iter().any(is_transductive) {
         notes.push("† Training saw unlabelled text of an evaluation set.".to_owned());
     }
-    notes.extend(table.note.clone());
+    notes.extend(table.notes.iter().cloned());
     notes
 }
 

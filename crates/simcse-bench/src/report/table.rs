@@ -3,9 +3,12 @@
 use anyhow::ensure;
 
 use super::LoadedRun;
-use super::definition::{Best, ColumnDefinition, PublishedRow, TableDefinition, View};
+use super::definition::{
+    Best, ColumnDefinition, PublishedRow, ReferenceColumn, TableDefinition, View,
+};
 use super::groups::{RunGroup, group_runs};
 use super::natural_order::natural_key;
+use crate::comparison::Contestants;
 use crate::record::Status;
 use crate::stats::SampleSummary;
 
@@ -25,8 +28,8 @@ pub struct Table {
     pub columns: Vec<ColumnDefinition>,
     /// The rows.
     pub rows: Vec<Row>,
-    /// A sentence below.
-    pub note: Option<String>,
+    /// Sentences below.
+    pub notes: Vec<String>,
 }
 
 /// One row.
@@ -78,7 +81,7 @@ pub struct Cell {
     pub mean: f64,
     /// Standard deviation over seeds, if there are two or more.
     pub sd: Option<f64>,
-    /// Whether it is the best of its column among recorded runs.
+    /// Whether it is the best of its column, and can be claimed to be better than every other row of recorded runs.
     pub best: bool,
 }
 
@@ -97,7 +100,7 @@ pub fn build_table(
     let chosen = choose(definition, &groups);
     refuse_different_data(definition, view, &chosen)?;
     let mut recorded: Vec<Row> = chosen.iter().map(|group| run_row(definition, view, group)).collect();
-    mark_best(&definition.columns, definition.average, &mut recorded);
+    mark_best(definition, view, &chosen, &mut recorded);
     let mut rows: Vec<Row> = ceiling_row(definition, view, &chosen).into_iter().collect();
     rows.extend(published.iter().filter_map(|row| published_row(definition, view, row)));
     rows.extend(recorded);
@@ -109,8 +112,29 @@ pub fn build_table(
             ..columns[0].clone()
         });
     }
+    let mut notes: Vec<String> = definition.note.iter().cloned().collect();
+    if let Some(reference) = &definition.reference {
+        columns.push(add_reference(reference, &columns[0], &mut rows));
+        notes.push(format!("{}: {}.", reference.label, reference.source));
+    }
     let name = format!("{}.{}", definition.name, view.name());
-    Ok(Table { name, title: definition.title.clone(), view, columns, rows, note: definition.note.clone() })
+    Ok(Table { name, title: definition.title.clone(), view, columns, rows, notes })
+}
+
+/// Adds the published value of each row's configuration as its last cell; returns the column, shown as `like`.
+fn add_reference(reference: &ReferenceColumn, like: &ColumnDefinition, rows: &mut [Row]) -> ColumnDefinition {
+    for row in rows {
+        let config = if let RowKind::Runs { config, .. } = &row.kind { config.as_str() } else { "" };
+        let value = reference.values.get(config);
+        row.cells.push(value.map(|value| Cell { mean: *value, sd: None, best: false }));
+    }
+    ColumnDefinition {
+        label: reference.label.clone(),
+        task: String::new(),
+        metric: "published".to_owned(),
+        best: Best::None,
+        ..like.clone()
+    }
 }
 
 /// The groups of a table, in the order of its rows.
@@ -233,21 +257,30 @@ fn ceiling_row(definition: &TableDefinition, view: View, groups: &[&RunGroup<'_>
     })
 }
 
-/// Marks the best mean of each column among rows of runs.
-fn mark_best(columns: &[ColumnDefinition], average: bool, rows: &mut [Row]) {
-    let bests = columns.iter().chain(average.then(|| &columns[0])).map(|column| column.best);
-    for (index, best) in bests.enumerate() {
-        let sign = match best {
+/// Marks the best mean of each column where it can be claimed to be better than every other row of runs: a paired test
+/// over seeds against each (METHODOLOGY.md). `rows` are those of `groups`.
+fn mark_best(definition: &TableDefinition, view: View, groups: &[&RunGroup<'_>], rows: &mut [Row]) {
+    let metrics: Vec<String> = definition.columns.iter().map(|column| column.metric_name(view)).collect();
+    let all: Vec<&str> = metrics.iter().map(String::as_str).collect();
+    let single = definition.columns.iter().zip(all.chunks(1));
+    let average = definition.average.then(|| (&definition.columns[0], all.as_slice()));
+    for (index, (column, metrics)) in single.chain(average).enumerate() {
+        let sign = match column.best {
             Best::Highest => 1.0,
             Best::Lowest => -1.0,
             Best::None => continue,
         };
-        let cells = || rows.iter().filter_map(|row| row.cells[index]);
-        let Some(highest) = cells().map(|cell| sign * cell.mean).max_by(f64::total_cmp) else { continue };
-        for row in rows.iter_mut() {
-            if let Some(cell) = &mut row.cells[index] {
-                cell.best = sign * cell.mean >= highest;
-            }
+        let with_value: Vec<usize> =
+            (0..rows.len()).filter(|row| rows[*row].cells[index].is_some()).collect();
+        let value = |row: &usize| rows[*row].cells[index].map_or(f64::NAN, |cell| sign * cell.mean);
+        let Some(&best) = with_value.iter().max_by(|a, b| value(a).total_cmp(&value(b))) else { continue };
+        let runs = |row: usize| groups[row].successes().collect::<Vec<_>>();
+        let is_better = |other: &usize| {
+            *other == best || Contestants::of_runs(runs(best), runs(*other)).first_is_better(metrics, sign)
+        };
+        let is_best = with_value.len() > 1 && with_value.iter().all(is_better);
+        if let Some(cell) = &mut rows[best].cells[index] {
+            cell.best = is_best;
         }
     }
 }

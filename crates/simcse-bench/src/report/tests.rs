@@ -36,7 +36,9 @@ fn markdown_shows_mean_sd_count_and_what_is_missing() {
         summary.metrics.clear();
     };
     runs.push(changed(run("dropout-0.1", 4, 0.0), failed));
-    runs.push(changed(run("dropout-0.05", 1, 0.55), |summary| summary.transductive = true));
+    for (seed, spearman) in (1..).zip([0.55, 0.551, 0.552]) {
+        runs.push(changed(run("dropout-0.05", seed, spearman), |summary| summary.transductive = true));
+    }
     runs.push(changed(run("dropout-9", 1, 0.0), failed));
     let expected = "\
 **TextCNN** (test split)
@@ -46,7 +48,7 @@ fn markdown_shows_mean_sd_count_and_what_is_missing() {
 | ceiling (labels are tied) |  | 86.6 | — | — |
 | word2vec |  | 59.5 | — | — |
 | Jaccard \\| characters | 1 | 50.5 | — | — |
-| dropout 0.05 † | 1 | 55.0 | — | — |
+| dropout 0.05 † | 3 | 55.1 ± 0.1 | — | — |
 | dropout 0.1 | 3 (1 failed) | **61.0 ± 1.0** | — | — |
 | dropout 9 | 0 (1 failed) | — | — | — |
 
@@ -60,12 +62,54 @@ word2vec: a README, test split.
 
 #[test]
 fn csv_and_latex_hold_the_same_numbers() {
-    let table = table(&three_seeds()).unwrap();
+    let mut runs = three_seeds();
+    runs.push(baseline());
+    let table = table(&runs).unwrap();
     let csv = render::csv(&table).unwrap();
     let row = csv.lines().last().unwrap();
     assert!(row.starts_with("dropout 0.1,runs,textcnn,dropout-0.1,dropout,3,0,0,false,0.61,0.01"), "{csv}");
     let latex = render::latex(&table);
     assert!(latex.contains("dropout 0.1 & 3 & \\textbf{61.0 $\\pm$ 1.0} & --- & --- \\\\"), "{latex}");
+}
+
+/// `scipy.stats.ttest_rel([.6, .61, .62], [.598, .604, .61])`: p = .122; `ttest_1samp` against
+/// .585: p = .049, against .6: p = .225.
+#[test]
+fn the_highest_is_bold_only_where_a_test_says_that_it_is_better_than_every_other() {
+    let is_bold = |others: &[LoadedRun]| {
+        let table = table(&[three_seeds(), others.to_vec()].concat()).unwrap();
+        let bold: Vec<&str> =
+            table.rows.iter().filter(|row| row.cells[0].is_some_and(|cell| cell.best)).map(|row| &*row.label).collect();
+        bold == ["dropout 0.1"]
+    };
+    let near: Vec<LoadedRun> =
+        (1..).zip([0.598, 0.604, 0.61]).map(|(seed, value)| run("near", seed, value)).collect();
+    let far: Vec<LoadedRun> = (1..).zip([0.4, 0.41, 0.421]).map(|(seed, value)| run("far", seed, value)).collect();
+    let fixed = |value: f64| changed(baseline(), |summary| {
+        summary.metrics.insert("lcqmc/test/spearman".to_owned(), value);
+    });
+    assert!(is_bold(&far));
+    assert!(!is_bold(&[near, far].concat()), "one of them is too near");
+    assert!(is_bold(&[fixed(0.585)]) && !is_bold(&[fixed(0.6)]));
+    assert!(!is_bold(&[run("one", 1, 0.1)]), "one seed: no test");
+    assert!(!is_bold(&[]), "better than nothing");
+}
+
+#[test]
+fn published_values_stand_beside_the_rows_of_their_configurations() {
+    let mut definition = definitions().table.remove(0);
+    definition.reference = Some(ReferenceColumn {
+        label: "BERT".to_owned(),
+        source: "a paper, table 3".to_owned(),
+        values: [("dropout-0.1".to_owned(), 0.825)].into(),
+    });
+    let runs = [three_seeds(), vec![run("dropout-9", 1, 0.5)]].concat();
+    let table = build_table(&definition, View::Test, &runs, &[]).unwrap();
+    let text = render::markdown(&table);
+    assert!(text.contains("| | n | LCQMC | ATEC | average | BERT |"), "{text}");
+    assert!(text.contains("| dropout 0.1 | 3 | 61.0 ± 1.0 | — | — | 82.5 |"), "{text}");
+    assert!(text.contains("| dropout 9 | 1 | 50.0 | — | — | — |"), "{text}");
+    assert!(text.contains("\nBERT: a paper, table 3.\n"), "{text}");
 }
 
 #[test]
