@@ -21,6 +21,15 @@ pub struct AugmentationConfig {
     pub span_deletion: f64,
     /// Probability with which each token is deleted. In `[0, 1)`.
     pub deletion: f64,
+    /// Exactly this many tokens are deleted, fewer where fewer than one would be left ("delete one word" of Gao et al.
+    /// 2021, table 1).
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub deleted_tokens: usize,
+    /// Probability with which each token is replaced by the mask token, in `[0, 1)`; needs
+    /// [`Augmenter::for_tokenizer`] and a tokenizer that has one. (Gao et al. 2021, table 1, "MLM", put what a
+    /// masked language model predicts in its place.)
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub masking: f64,
     /// Word repetition of ESimCSE (Wu et al. 2022, eq. 2): of `N` tokens, a number uniform in
     /// `[0, max(2, ⌊rate·N⌋)]`, drawn without replacement, is written twice. The paper's rate is 0.32.
     pub repetition: f64,
@@ -37,6 +46,8 @@ impl AugmentationConfig {
         crop: 0.0,
         span_deletion: 0.0,
         deletion: 0.0,
+        deleted_tokens: 0,
+        masking: 0.0,
         repetition: 0.0,
         shuffle_window: 0,
         full_shuffle: 0.0,
@@ -57,6 +68,7 @@ impl AugmentationConfig {
             ("augmentation.crop", self.crop),
             ("augmentation.span_deletion", self.span_deletion),
             ("augmentation.deletion", self.deletion),
+            ("augmentation.masking", self.masking),
             ("augmentation.repetition", self.repetition),
         ];
         for (key, value) in below_one {
@@ -83,6 +95,12 @@ fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
 
+/// As [`is_zero`], of a number of tokens.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
 fn out_of_range(key: &'static str, value: f64, range: &str) -> DataError {
     DataError::Config {
         key,
@@ -98,6 +116,7 @@ pub struct Augmenter {
     special_ids: Vec<u32>,
     /// Tokens of several characters, and their characters.
     characters: CharacterPieces,
+    mask_id: Option<u32>,
     /// Splitting stops before a sentence has more tokens than this.
     most_tokens: usize,
 }
@@ -108,14 +127,15 @@ impl Augmenter {
     /// # Errors
     /// As [`AugmentationConfig::validate`]; and if tokens are to be split, of which nothing is known here.
     pub fn new(config: AugmentationConfig, special_ids: &[u32]) -> Result<Self> {
-        Self::with_characters(config, special_ids, CharacterPieces::new(), usize::MAX)
+        Self::with_vocabulary(config, special_ids, CharacterPieces::new(), None, usize::MAX)
     }
 
     /// As [`Augmenter::new`], for sentences of this tokenizer. Splitting into characters stops before a sentence
     /// has more than `most_tokens` tokens: what the encoder reads.
     ///
     /// # Errors
-    /// As [`AugmentationConfig::validate`]; and if tokens are to be split and all of them are single characters.
+    /// As [`AugmentationConfig::validate`]; if tokens are to be split and all of them are single characters; and if they
+    /// are to be masked and the tokenizer has no mask.
     pub fn for_tokenizer(
         config: AugmentationConfig,
         tokenizer: &dyn SentenceTokenizer,
@@ -123,16 +143,24 @@ impl Augmenter {
     ) -> Result<Self> {
         let split = config.character_split > 0.0;
         let characters = if split { tokenizer.character_pieces() } else { CharacterPieces::new() };
-        Self::with_characters(config, tokenizer.special_ids(), characters, most_tokens)
+        Self::with_vocabulary(config, tokenizer.special_ids(), characters, tokenizer.mask_id(), most_tokens)
     }
 
-    fn with_characters(
+    fn with_vocabulary(
         config: AugmentationConfig,
         special_ids: &[u32],
         characters: CharacterPieces,
+        mask_id: Option<u32>,
         most_tokens: usize,
     ) -> Result<Self> {
         config.validate()?;
+        if config.masking > 0.0 && mask_id.is_none() {
+            return Err(DataError::Config {
+                key: "augmentation.masking",
+                problem: "the tokenizer has no mask token".to_owned(),
+                fix: "set it to 0, or use the tokenizer of a masked language model".to_owned(),
+            });
+        }
         if config.character_split > 0.0 && characters.is_empty() {
             return Err(DataError::Config {
                 key: "augmentation.character_split",
@@ -140,7 +168,7 @@ impl Augmenter {
                 fix: "set it to 0, or use a vocabulary of words or pieces".to_owned(),
             });
         }
-        Ok(Self { config, special_ids: special_ids.to_vec(), characters, most_tokens })
+        Ok(Self { config, special_ids: special_ids.to_vec(), characters, mask_id, most_tokens })
     }
 
     /// The augmented sequence, a function of `ids` and `stream` alone; make the stream from seed, step, view
@@ -173,6 +201,13 @@ impl Augmenter {
         }
         if config.deletion > 0.0 {
             ids = delete(&ids, config.deletion, &mut rng("deletion"));
+        }
+        if config.deleted_tokens > 0 {
+            delete_some(&mut ids, config.deleted_tokens, &mut rng("deleted_tokens"));
+        }
+        if let Some(mask) = self.mask_id.filter(|_| config.masking > 0.0) {
+            let mut generator = rng("masking");
+            ids.iter_mut().filter(|_| unit(&mut generator) < config.masking).for_each(|id| *id = mask);
         }
         if config.repetition > 0.0 {
             ids = repeat(&ids, config.repetition, &mut rng("repetition"));
@@ -232,6 +267,12 @@ fn delete(ids: &[u32], rate: f64, rng: &mut ChaCha8Rng) -> Vec<u32> {
     if kept.is_empty() { vec![ids[survivor]] } else { kept }
 }
 
+fn delete_some(ids: &mut Vec<u32>, count: usize, rng: &mut ChaCha8Rng) {
+    for _ in 0..count.min(ids.len().saturating_sub(1)) {
+        ids.remove(below(rng, ids.len()));
+    }
+}
+
 fn repeat(ids: &[u32], rate: f64, rng: &mut ChaCha8Rng) -> Vec<u32> {
     let most = share(ids.len(), rate).max(2);
     let count = below(rng, most + 1).min(ids.len());
@@ -265,6 +306,8 @@ mod tests {
         crop: 0.9,
         span_deletion: 0.9,
         deletion: 0.9,
+        deleted_tokens: 3,
+        masking: 0.0,
         repetition: 0.9,
         shuffle_window: 3,
         full_shuffle: 1.0,
@@ -308,6 +351,39 @@ mod tests {
         let kept: usize = results.iter().map(Vec::len).sum();
         // 20,000 tokens, p = 0.8: five standard deviations are 283.
         assert!(kept.abs_diff(16_000) < 283, "{kept}");
+    }
+
+    #[test]
+    fn as_many_tokens_as_asked_for_are_deleted_and_one_is_left() {
+        let ids: Vec<u32> = (200..210).collect();
+        let mut gone = std::collections::BTreeSet::<u32>::new();
+        for number in 0..200 {
+            let config = AugmentationConfig { deleted_tokens: 1, ..AugmentationConfig::OFF };
+            let result = augmented(config, &ids, number);
+            assert!(result.len() == 9 && is_subsequence(&result, &ids), "{result:?}");
+            gone.extend(ids.iter().filter(|id| !result.contains(id)));
+            let config = AugmentationConfig { deleted_tokens: 20, ..AugmentationConfig::OFF };
+            assert_eq!(augmented(config, &ids, number).len(), 1);
+        }
+        assert_eq!(gone.len(), 10, "every token can go");
+    }
+
+    #[test]
+    fn tokens_are_masked_at_the_rate_where_there_is_a_mask() {
+        let config = AugmentationConfig { masking: 0.25, ..AugmentationConfig::OFF };
+        let error = Augmenter::new(config, &[]).unwrap_err().to_string();
+        assert!(error.starts_with("augmentation.masking: the tokenizer has no mask token; fix: "), "{error}");
+        let pieces = CharacterPieces::new();
+        let augmenter = Augmenter::with_vocabulary(config, &[CLS, SEP], pieces, Some(103), 99).unwrap();
+        let ids: Vec<u32> = [CLS].into_iter().chain(200..220).chain([SEP]).collect();
+        let results = (0..500).map(|number| augmenter.augment(&ids, Stream::from_seed(6).fold(number)));
+        let results: Vec<Vec<u32>> = results.collect();
+        assert!(results.iter().all(|result| result.len() == 22 && result[0] == CLS && result[21] == SEP));
+        let same = |result: &&Vec<u32>| result.iter().zip(&ids).all(|(now, then)| now == then || *now == 103);
+        assert!(results.iter().all(|result| same(&result)));
+        let masked = results.iter().flatten().filter(|id| **id == 103).count();
+        // 10,000 tokens, p = .25: five standard deviations are 217.
+        assert!(masked.abs_diff(2500) < 217, "{masked}");
     }
 
     #[test]
@@ -370,7 +446,7 @@ mod tests {
     fn split(rate: f64, most_tokens: usize, ids: &[u32], number: u64) -> Vec<u32> {
         let config = AugmentationConfig { character_split: rate, ..AugmentationConfig::OFF };
         let pieces = CharacterPieces::from([(7, vec![70, 71, 72])]);
-        let augmenter = Augmenter::with_characters(config, &[CLS, SEP], pieces, most_tokens).unwrap();
+        let augmenter = Augmenter::with_vocabulary(config, &[CLS, SEP], pieces, None, most_tokens).unwrap();
         augmenter.augment(ids, Stream::from_seed(5).fold(number))
     }
 

@@ -116,6 +116,13 @@ impl Example {
         [Some(first), Some(second), third].into_iter().flatten()
     }
 
+    /// Makes a triplet one of anchor and positive alone.
+    pub fn forget_hard_negative(&mut self) {
+        if let Self::Triplet { hard_negative, .. } = self {
+            *hard_negative = None;
+        }
+    }
+
     fn renumbered(self, number: impl Fn(u32) -> u32) -> Self {
         match self {
             Self::Triplet { anchor, positive, hard_negative } => Self::Triplet {

@@ -52,6 +52,10 @@ pub struct InfoNceConfig {
     /// batch (Wang et al. 2018, equation 6; Yang et al. 2019, equation 4); left out: 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub margin: Option<f64>,
+    /// Both views of a sentence have the same dropout mask (Gao et al. 2021, table 3, "fixed 0.1"): it is embedded once and
+    /// stands for both.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared_dropout_mask: bool,
     /// Weight of an anchor's own hard negative ([`HardNegatives::weight`](crate::HardNegatives)), for
     /// triplets; without it there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -91,6 +95,14 @@ impl InfoNceConfig {
                 value: margin.to_string(),
                 problem: "not from 0 to 2",
                 fix: "take a difference of cosines such as 0.1, or leave it out",
+            });
+        }
+        if self.shared_dropout_mask && (self.queue.is_some() || self.hard_negative_weight.is_some()) {
+            return Err(LossError::Config {
+                key: "shared_dropout_mask",
+                value: "true".to_owned(),
+                problem: "is for two views of a sentence alone",
+                fix: "leave out the queue and the weight of hard negatives",
             });
         }
         self.queue.as_ref().map_or(Ok(()), QueueConfig::validate)

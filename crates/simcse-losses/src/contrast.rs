@@ -167,6 +167,7 @@ mod tests {
                 similarity: Similarity::Dot,
                 temperature: 0.3,
                 margin: Some(0.1),
+                shared_dropout_mask: false,
                 hard_negative_weight: Some(0.5),
                 queue: None,
             };

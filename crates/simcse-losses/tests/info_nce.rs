@@ -43,6 +43,7 @@ fn losses_and_gradients_equal_pytorch() {
             similarity: case.similarity,
             temperature: golden.temperature,
             margin: None,
+            shared_dropout_mask: false,
             hard_negative_weight: None,
             queue: None,
         };
@@ -76,6 +77,7 @@ fn configs(temperature: f64) -> Vec<InfoNceConfig> {
                     similarity,
                     temperature,
                     margin: None,
+                    shared_dropout_mask: false,
                     hard_negative_weight: None,
                     queue: None,
                 });
@@ -217,6 +219,7 @@ fn diagnostics_equal_hand_counts() {
             similarity,
             temperature: 0.5,
             margin: None,
+            shared_dropout_mask: false,
             hard_negative_weight: None,
             queue: None,
         };

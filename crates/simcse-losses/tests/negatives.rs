@@ -72,6 +72,7 @@ fn losses_and_gradients_equal_pytorch() {
             similarity: case.similarity,
             temperature: golden.temperature,
             margin: None,
+            shared_dropout_mask: false,
             hard_negative_weight: case.weight,
             queue: None,
         };
@@ -133,6 +134,7 @@ fn config() -> InfoNceConfig {
         similarity: Similarity::Cosine,
         temperature: 0.05,
         margin: None,
+        shared_dropout_mask: false,
         hard_negative_weight: None,
         queue: None,
     }

@@ -57,6 +57,7 @@ impl Batch {
             similarity: [Similarity::Cosine, Similarity::Dot][bits() % 2],
             temperature: [0.05, 0.3, 2.0][bits() % 3],
             margin: [None, Some(0.2)][bits() % 2],
+            shared_dropout_mask: false,
             hard_negative_weight: None,
             queue: None,
         };

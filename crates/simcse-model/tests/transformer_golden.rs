@@ -73,6 +73,7 @@ fn loss(embeddings: &Tensor) -> Tensor {
         similarity: Similarity::Cosine,
         temperature: 0.05,
         margin: None,
+        shared_dropout_mask: false,
         hard_negative_weight: None,
         queue: None,
     };

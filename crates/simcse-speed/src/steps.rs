@@ -120,6 +120,7 @@ pub(crate) fn run_contrast(
         similarity: Similarity::Cosine,
         temperature: 0.05,
         margin: None,
+        shared_dropout_mask: false,
         hard_negative_weight: None,
         queue: None,
     };

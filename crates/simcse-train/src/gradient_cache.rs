@@ -203,6 +203,7 @@ mod tests {
             similarity: Similarity::Cosine,
             temperature: 0.05,
             margin: None,
+            shared_dropout_mask: false,
             hard_negative_weight: None,
             queue: None,
         };

@@ -15,6 +15,9 @@ pub struct DataConfig {
     /// Sources of triplets (or of labelled NLI pairs), for the contrast with hard negatives.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub triplets: Vec<String>,
+    /// The hard negatives of the triplets are left aside: entailment alone (Gao et al. 2021, table 7, "N/A").
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_hard_negatives: bool,
     /// Sources of scored pairs, for CoSENT.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pairs: Vec<String>,

@@ -127,7 +127,11 @@ fn load_text(
         TrainingText::Pairs => ExampleKind::Pairs,
     };
     let labelled = LabelledCorpus::build(source, &corpus, kind, &tests, stream)?;
-    Ok((labelled.corpus, Some(labelled.examples)))
+    let mut examples = labelled.examples;
+    if config.data.without_hard_negatives {
+        examples.iter_mut().for_each(Example::forget_hard_negative);
+    }
+    Ok((labelled.corpus, Some(examples)))
 }
 
 /// What is read: the names of the configuration that are there, or the sample for all.

@@ -234,6 +234,7 @@ fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Bo
     };
     let views = match &config.loss {
         LossConfig::MarginSoftmax(margin) => margin.views,
+        LossConfig::InfoNce(contrast) if contrast.shared_dropout_mask => 1,
         LossConfig::InfoNce(_) | LossConfig::Cosent(_) => 2,
         // The teacher's word is the other view.
         LossConfig::Distillation(_) => 1,

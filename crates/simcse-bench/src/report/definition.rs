@@ -255,7 +255,11 @@ impl Definitions {
             }
             // Recorded values are fractions, published ones are printed × 100: the slip is near.
             for (config, value) in table.reference.iter().flat_map(|reference| &reference.values) {
-                ensure!((-1.0..=1.0).contains(value), "table {:?}: {config} = {value} is no fraction", table.name);
+                ensure!(
+                    (-1.0..=1.0).contains(value),
+                    "table {:?}: {config} = {value} is no fraction",
+                    table.name
+                );
             }
         }
         Ok(())

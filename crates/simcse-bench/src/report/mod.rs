@@ -21,7 +21,9 @@ mod speed;
 mod splice;
 mod table;
 
-pub use definition::{Best, ColumnDefinition, Definitions, PublishedRow, ReferenceColumn, TableDefinition, View};
+pub use definition::{
+    Best, ColumnDefinition, Definitions, PublishedRow, ReferenceColumn, TableDefinition, View,
+};
 pub use files::{Report, generate};
 pub use runs::{LoadedRun, RunSet, load_results};
 pub use table::{Cell, Row, RowKind, Table, build_table};

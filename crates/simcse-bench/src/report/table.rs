@@ -3,9 +3,7 @@
 use anyhow::ensure;
 
 use super::LoadedRun;
-use super::definition::{
-    Best, ColumnDefinition, PublishedRow, ReferenceColumn, TableDefinition, View,
-};
+use super::definition::{Best, ColumnDefinition, PublishedRow, ReferenceColumn, TableDefinition, View};
 use super::groups::{RunGroup, group_runs};
 use super::natural_order::natural_key;
 use crate::comparison::Contestants;

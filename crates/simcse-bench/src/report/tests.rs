@@ -78,16 +78,23 @@ fn csv_and_latex_hold_the_same_numbers() {
 fn the_highest_is_bold_only_where_a_test_says_that_it_is_better_than_every_other() {
     let is_bold = |others: &[LoadedRun]| {
         let table = table(&[three_seeds(), others.to_vec()].concat()).unwrap();
-        let bold: Vec<&str> =
-            table.rows.iter().filter(|row| row.cells[0].is_some_and(|cell| cell.best)).map(|row| &*row.label).collect();
+        let bold: Vec<&str> = table
+            .rows
+            .iter()
+            .filter(|row| row.cells[0].is_some_and(|cell| cell.best))
+            .map(|row| &*row.label)
+            .collect();
         bold == ["dropout 0.1"]
     };
     let near: Vec<LoadedRun> =
         (1..).zip([0.598, 0.604, 0.61]).map(|(seed, value)| run("near", seed, value)).collect();
-    let far: Vec<LoadedRun> = (1..).zip([0.4, 0.41, 0.421]).map(|(seed, value)| run("far", seed, value)).collect();
-    let fixed = |value: f64| changed(baseline(), |summary| {
-        summary.metrics.insert("lcqmc/test/spearman".to_owned(), value);
-    });
+    let far: Vec<LoadedRun> =
+        (1..).zip([0.4, 0.41, 0.421]).map(|(seed, value)| run("far", seed, value)).collect();
+    let fixed = |value: f64| {
+        changed(baseline(), |summary| {
+            summary.metrics.insert("lcqmc/test/spearman".to_owned(), value);
+        })
+    };
     assert!(is_bold(&far));
     assert!(!is_bold(&[near, far].concat()), "one of them is too near");
     assert!(is_bold(&[fixed(0.585)]) && !is_bold(&[fixed(0.6)]));

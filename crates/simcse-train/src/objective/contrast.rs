@@ -1,7 +1,7 @@
 //! InfoNCE between two views of a sentence, and between premise, entailment and contradiction.
 
 use candle_core::Tensor;
-use simcse_losses::{HardNegatives, InfoNce, InfoNceConfig, LossError, Negatives, info_nce_with};
+use simcse_losses::{HardNegatives, InfoNce, InfoNceConfig, LossError, Negatives, RowGroups, info_nce_with};
 use simcse_model::SentenceEncoder;
 
 use super::momentum_queue::MomentumQueue;
@@ -41,6 +41,11 @@ impl Objective for ViewContrast {
             let problem =
                 "two views of a sentence have no hard negatives, the batch has some; fix: train on triplets";
             return Err(LossError::Embeddings(problem.to_owned()).into());
+        }
+        let views = if self.config.shared_dropout_mask { 1 } else { 2 };
+        if batch.views != views {
+            let problem = format!("{} views of a sentence where the loss has {views}", batch.views);
+            return Err(LossError::Embeddings(problem).into());
         }
         let queue = self.queue.as_ref().and_then(MomentumQueue::embeddings);
         contrast(embeddings, batch, &Negatives { hard: None, queue }, &self.config, context.diagnose)
@@ -112,8 +117,13 @@ fn contrast(
     diagnose: bool,
 ) -> Result<StepLoss> {
     let anchors = embeddings.narrow(0, 0, batch.sentences)?; // [B, D]
-    let positives = embeddings.narrow(0, batch.sentences, batch.sentences)?; // [B, D]
-    let contrast = info_nce_with(&anchors, &positives, negatives, config, Some(&batch.row_groups()))?;
+    let contrast = if config.shared_dropout_mask {
+        let groups = RowGroups { anchors: &batch.groups, positives: &batch.groups, hard: &[] };
+        info_nce_with(&anchors, &anchors, negatives, config, Some(&groups))?
+    } else {
+        let positives = embeddings.narrow(0, batch.sentences, batch.sentences)?; // [B, D]
+        info_nce_with(&anchors, &positives, negatives, config, Some(&batch.row_groups()))?
+    };
     let diagnostics = if diagnose { Some(diagnostics(&contrast)?) } else { None };
     Ok(StepLoss { loss: contrast.mean()?, diagnostics })
 }

@@ -237,6 +237,7 @@ pub(crate) fn info_nce_config(setting: &Setting) -> InfoNceConfig {
         similarity: Similarity::Cosine,
         temperature: setting.temperature,
         margin: None,
+        shared_dropout_mask: false,
         hard_negative_weight: None,
         queue: setting.queue.clone(),
     }

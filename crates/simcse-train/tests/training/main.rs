@@ -14,3 +14,4 @@ mod labelled;
 mod momentum_queue;
 mod optimizer;
 mod selection;
+mod shared_mask;
