@@ -116,9 +116,10 @@ impl RunConfig {
         let fix = "set everything in it to 0, or train on data.train";
         refuse(!has_use, "augmentation", "only unlabelled sentences are augmented", fix)?;
         let by_source = self.data.batches_of_one_source && !is(TrainingText::Sentences);
-        let fix = "take it out, or train on data.train";
         let aside = self.data.without_hard_negatives && !is(TrainingText::Triplets);
-        refuse(aside, "data.without_hard_negatives", "only triplets have hard negatives", fix)?;
+        let (key, fix) = ("data.without_hard_negatives", "take it out, or train on data.triplets");
+        refuse(aside, key, "only triplets have hard negatives", fix)?;
+        let fix = "take it out, or train on data.train";
         refuse(by_source, "data.batches_of_one_source", "only unlabelled sentences are dealt so", fix)
     }
 }
