@@ -30,6 +30,13 @@ impl SampleSummary {
         let sd = (count > 1).then(|| (squares / (count as f64 - 1.0)).sqrt());
         Some(Self { count, mean, sd })
     }
+
+    /// 95 % confidence interval of the mean, by Student's t; `None` for a single value.
+    pub fn interval(&self) -> Option<Range<f64>> {
+        let student = StudentsT::new(0.0, 1.0, self.count as f64 - 1.0).ok()?;
+        let half = student.inverse_cdf(0.975) * self.sd? / (self.count as f64).sqrt();
+        Some(self.mean - half..self.mean + half)
+    }
 }
 
 /// Result of [`paired_t_test`].

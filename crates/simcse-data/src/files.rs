@@ -70,7 +70,7 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder).map_err(fail)?;
-    let mut temporary = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    let mut temporary = as_others_are().tempfile_in(folder).map_err(fail)?;
     // Through the file itself: `NamedTempFile` adds the temporary's path to an error.
     temporary.as_file_mut().write_all(contents).map_err(fail)?;
     temporary.as_file().sync_all().map_err(fail)?;
@@ -78,9 +78,36 @@ pub fn write_whole(path: &Path, contents: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// A temporary file with the rights that any new file has, less the user's umask: results are for the whole group. By
+/// itself it would be for its owner alone.
+#[cfg(unix)]
+fn as_others_are() -> tempfile::Builder<'static, 'static> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut builder = tempfile::Builder::new();
+    builder.permissions(std::fs::Permissions::from_mode(0o666));
+    builder
+}
+
+#[cfg(not(unix))]
+fn as_others_are() -> tempfile::Builder<'static, 'static> {
+    tempfile::Builder::new()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_rights_of_any_other() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, other) = (folder.path().join("ours"), folder.path().join("other"));
+        write_whole(&ours, b"").unwrap();
+        std::fs::write(&other, b"").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&ours), mode(&other));
+    }
 
     #[test]
     fn invalid_utf8_names_its_line() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::definition::{Definitions, View};
+use super::page::{self, Figure};
 use super::{build_table, differences, encoders, growth, load_results, render, speed, splice};
 use crate::record::{Summary, write_whole};
 
@@ -35,7 +36,7 @@ pub fn generate(root: &Path) -> anyhow::Result<Report> {
     let results = root.join("results");
     let definitions = Definitions::read(&results.join("tables.toml"))?;
     let set = load_results(&results)?;
-    let (mut files, mut blocks) = (BTreeMap::new(), BTreeMap::new());
+    let (mut files, mut blocks, mut figures) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for definition in &definitions.table {
         for view in View::ALL {
             let table = build_table(definition, view, &set.runs, &definitions.published_of(definition))
@@ -63,6 +64,7 @@ pub fn generate(root: &Path) -> anyhow::Result<Report> {
     if let Some(definition) = &definitions.encoders
         && let Some(made) = encoders::quality_and_speed(root, definition, &set.runs)?
     {
+        figures.push(Figure { caption: definition.title.clone(), svg: made.svg.clone() });
         files.insert("results/tables/quality-speed.svg".into(), made.svg);
         files.insert("results/tables/quality-speed.md".into(), format!("{MARK}\n\n{}", made.markdown));
         blocks.insert("quality-speed".to_owned(), format!("{MARK}\n\n{}\n", made.markdown));
@@ -72,7 +74,12 @@ pub fn generate(root: &Path) -> anyhow::Result<Report> {
         blocks.insert("speed".to_owned(), format!("{MARK}\n\n{markdown}\n"));
     }
     if let Some(svg) = growth::figure(root)? {
+        let caption = "How time and memory of a training step grow: just growth".to_owned();
+        figures.push(Figure { caption, svg: svg.clone() });
         files.insert("results/tables/growth.svg".into(), svg);
+    }
+    if !set.runs.is_empty() {
+        files.insert("results/index.html".into(), page::html(&set.runs, &definitions, &figures)?);
     }
     for document in DOCUMENTS {
         let path = root.join(document);

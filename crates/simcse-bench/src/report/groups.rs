@@ -68,6 +68,11 @@ impl<'a> RunGroup<'a> {
         self.runs[0]
     }
 
+    /// All of them, however they ended, in order of the seed.
+    pub(super) fn all(&self) -> impl Iterator<Item = &'a LoadedRun> {
+        self.runs.iter().copied()
+    }
+
     /// How many ended so.
     pub(super) fn count(&self, status: Status) -> usize {
         self.runs.iter().filter(|run| run.summary.status == status).count()

@@ -15,6 +15,7 @@ mod files;
 mod groups;
 mod growth;
 mod natural_order;
+mod page;
 mod render;
 mod runs;
 mod speed;
