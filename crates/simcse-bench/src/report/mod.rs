@@ -7,6 +7,7 @@
 //! ```
 //! Nothing here reckons a metric: a cell is the mean of what runs recorded.
 
+mod chart;
 mod definition;
 mod differences;
 mod encoders;
@@ -21,6 +22,7 @@ mod runs;
 mod speed;
 mod splice;
 mod table;
+mod trajectories;
 
 pub use definition::{
     Best, ColumnDefinition, Definitions, PublishedRow, ReferenceColumn, TableDefinition, View,

@@ -230,8 +230,8 @@ fn stale_files_are_found_and_mended() {
     let stale = report.stale().unwrap();
     assert_eq!(
         stale.len(),
-        1 + 1 + 9,
-        "README, the left-over table, three formats of three views: {stale:?}"
+        1 + 1 + 2 + 1 + 9,
+        "README, the page, two figures, the left-over table, three formats of three views: {stale:?}"
     );
     assert_eq!(report.write().unwrap(), stale);
     assert!(generate(root.path()).unwrap().stale().unwrap().is_empty());
