@@ -69,6 +69,10 @@ growth *arguments:
 encoder-speed *arguments:
     python3 benches/encoders.py "$@"
 
+# Count the cosines of the recorded encoders by gold class into results/bench, for the figure
+cosines *arguments:
+    cargo run --release --locked --quiet -p simcse-cli -- cosines "$@"
+
 # Make the figures of recorded runs again, from their encoder or by --train: just verify textcnn/headline-s1
 verify *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- verify "$@"

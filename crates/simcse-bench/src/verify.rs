@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use simcse_model::SavedEncoder;
 
 use crate::baselines::{Baseline, evaluate_baseline};
 use crate::config::{RunConfig, read_toml};
+use crate::embedder::load;
 use crate::experiment::RunOptions;
+use crate::experiment::run::precision;
 use crate::record::{Status, Summary};
 use crate::tasks::{CHINESE_TASKS, SCORED, evaluate, evaluation_hashes, load_task_sets};
 
@@ -93,7 +94,7 @@ pub fn verify(
     let names: Vec<&str> = config.evaluation.tasks.iter().map(String::as_str).collect();
     let sets = load_task_sets(&options.source, &names, &SCORED)?.sets;
     check_data(&summary, &evaluation_hashes(&sets))?;
-    let found = evaluate(&SavedEncoder::load(&encoder)?, &sets)?;
+    let found = evaluate(load(&encoder, precision(&config.encoder))?.as_ref(), &sets)?;
     let mut verification = compare(Method::Scored, &summary.metrics, &found, tolerance);
     let of_training =
         |difference: &Difference| difference.found.is_none() && !difference.metric.contains('/');

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod baselines;
 mod compare;
+mod cosines;
 mod data;
 mod encode;
 mod evaluate;
@@ -38,6 +39,7 @@ enum Command {
     Sweep(simcse_bench::experiment::ExperimentCli),
     Reproduce(reproduce::ReproduceCommand),
     Verify(verify::VerifyCommand),
+    Cosines(cosines::CosinesCommand),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +56,7 @@ fn run() -> ExitCode {
         Command::Sweep(command) => command.run().map(|()| ExitCode::SUCCESS),
         Command::Reproduce(command) => command.run(),
         Command::Verify(command) => command.run(),
+        Command::Cosines(command) => command.run(),
     };
     match result {
         Ok(code) => code,

@@ -257,7 +257,8 @@ fn identity(config: &RunConfig, prepared: &Prepared) -> RunIdentity {
     }
 }
 
-fn precision(encoder: &EncoderConfig) -> Precision {
+/// What an encoder's products are computed in.
+pub(crate) fn precision(encoder: &EncoderConfig) -> Precision {
     match encoder {
         EncoderConfig::TextCnn(_) => Precision::Float32,
         EncoderConfig::Transformer(section) => section.precision,

@@ -15,6 +15,7 @@ mod figure_style;
 mod files;
 mod groups;
 mod growth;
+mod histograms;
 mod natural_order;
 mod page;
 mod render;
@@ -28,6 +29,7 @@ pub use definition::{
     Best, ColumnDefinition, Definitions, PublishedRow, ReferenceColumn, TableDefinition, View,
 };
 pub use files::{Report, generate};
+pub use histograms::{COSINES, Cosines};
 pub use runs::{LoadedRun, RunSet, load_results};
 pub use table::{Cell, Row, RowKind, Table, build_table};
 
