@@ -4,8 +4,8 @@
     just encoder-speed
 
 `[encoders]` of results/tables.toml names the runs. Each is measured in a process of its own, all of them in turns, three
-times: a slow minute of the machine meets all of them. Everything else on the machine should rest. An encoder that is not
-on this machine (they are not in git) keeps what was measured before, and is named.
+times: a slow minute of the machine meets all of them. Everything else on the machine should rest. Encoders are not in git: all
+of them have to be on this machine, since only speeds of one session can be compared.
 """
 import argparse
 import json
@@ -47,23 +47,25 @@ def main():
     names = tomllib.loads((options.results / "tables.toml").read_text(encoding="utf-8"))["encoders"]["runs"]
     subprocess.run(["cargo", "build", "--release", "--locked", "-p", "simcse-speed"], cwd=ROOT, check=True)
     out = options.results / "bench" / "encoders.json"
-    before = json.loads(out.read_text())["encoders"] if out.exists() else {}
     folders = {name: sorted((options.results / "runs").glob(f"{name}-s*/encoder")) for name in names}
-    for name in [name for name in names if not folders[name]]:
-        print(f"{name}: no encoder on this machine; its earlier measurement stays", file=sys.stderr)
-    measured = {name: before[name] for name in names if not folders[name] and name in before}
+    if missing := [name for name in names if not folders[name]]:
+        sys.exit(f"no encoder of {', '.join(missing)} on this machine; fix: run them here, with --again where only the record is there")
+    measured = {}
     for _ in range(ROUNDS):
-        for name in [name for name in names if folders[name]]:
+        for name in names:
             result = measure(folders[name][0], texts, options.sentences)
             print(name, json.dumps(result), file=sys.stderr, flush=True)
             row = measured.setdefault(name, {key: result[key] for key in ("parameters", "embedding_size")})
             row.setdefault("sentences_per_second", []).append(result["sentences_per_second"])
+            if result["peak_memory_mib"] is None:
+                sys.exit("this system does not tell the peak memory of a process; fix: measure on Linux")
             row.setdefault("peak_memory_mib", []).append(result["peak_memory_mib"])
     report = {
         "machine": {"cpu": processor(), "cores": os.cpu_count()},
         "texts": f"the first {options.sentences} sentences of LCQMC test",
         "encoders": measured,
     }
+    out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_suffix(".tmp")
     temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.rename(out)

@@ -17,7 +17,7 @@ pub struct Comparison {
     pub means: (f64, f64),
     /// Seeds that both have.
     pub count: usize,
-    /// `None` with one seed.
+    /// `None` with one seed, and where no seed makes a difference.
     pub test: Option<PairedTTest>,
 }
 
@@ -30,7 +30,7 @@ pub enum Verdict {
     Worse,
     /// No difference can be claimed.
     Open,
-    /// There is one seed, and no test.
+    /// No test can be made.
     Untested,
 }
 
@@ -45,11 +45,12 @@ impl Comparison {
         }
     }
 
-    fn of(pairs: &[(f64, f64)]) -> Result<Self> {
+    fn of(pairs: &[(f64, f64)]) -> Self {
         let (first, second): (Vec<f64>, Vec<f64>) = pairs.iter().copied().unzip();
         let mean = |values: &[f64]| SampleSummary::of(values).map_or(f64::NAN, |summary| summary.mean);
-        let test = if pairs.len() < 2 { None } else { Some(paired_t_test(&first, &second)?) };
-        Ok(Self { means: (mean(&first), mean(&second)), count: pairs.len(), test })
+        // No test with one seed, and none where all differences are the same: nothing in the two is random.
+        let test = paired_t_test(&first, &second).ok();
+        Self { means: (mean(&first), mean(&second)), count: pairs.len(), test }
     }
 }
 
@@ -105,7 +106,7 @@ impl<'a> Contestants<'a> {
 
     /// The two on one metric; `None` where no seed in common has it on both sides.
     ///
-    /// Fails when they were scored on different copies of its data, or every difference is the same.
+    /// Fails when they were scored on different copies of its data.
     pub fn compare(&self, metric: &str) -> Result<Option<Comparison>> {
         self.compare_average(&[metric])
     }
@@ -122,7 +123,7 @@ impl<'a> Contestants<'a> {
         for metric in metrics {
             self.check_same_data(metric)?;
         }
-        Comparison::of(&pairs).map(Some)
+        Ok(Some(Comparison::of(&pairs)))
     }
 
     /// The averages at a run of the first side, and at the run of the second with its seed.
@@ -137,20 +138,27 @@ impl<'a> Contestants<'a> {
         Some((average(run)?, average(partner)?))
     }
 
+    /// Fails unless both were scored on the same files.
     fn check_same_data(&self, metric: &str) -> Result<()> {
         let set = metric.rsplit_once('/').map_or(metric, |(set, _)| set);
-        let hash = self.first[0].evaluation_sha256.get(set);
-        let mut runs = self.first.iter().chain(&self.second);
-        let same = runs.all(|run| run.evaluation_sha256.get(set) == hash);
-        ensure!(same, "{set}: scored on different copies; fix: run both again on the same data");
+        // `lcqmc/all` is made of the splits.
+        let sets = match set.strip_suffix("/all") {
+            Some(task) => vec![format!("{task}/train"), format!("{task}/dev"), format!("{task}/test")],
+            None => vec![set.to_owned()],
+        };
+        for set in sets {
+            let hash = self.first[0].evaluation_sha256.get(&set);
+            let mut runs = self.first.iter().chain(&self.second);
+            let same = runs.all(|run| run.evaluation_sha256.get(&set) == hash);
+            ensure!(same, "{set}: scored on different copies; fix: run both again on the same data");
+        }
         Ok(())
     }
 }
 
 /// The runs of `EXPERIMENT/CONFIG` that ended well, by seed.
 fn select<'a>(all: &[&'a Summary], name: &str) -> Result<Vec<&'a Summary>> {
-    let is_named =
-        |run: &&&Summary| format!("{}/{}", run.experiment, run.config) == name && run.status == Status::Ok;
+    let is_named = |run: &&&Summary| run.name() == name && run.status == Status::Ok;
     let mut runs: Vec<&Summary> = all.iter().filter(is_named).copied().collect();
     runs.sort_by_key(|run| run.seed);
     ensure!(
@@ -179,7 +187,7 @@ mod tests {
     }
 
     fn compared(pairs: &[(f64, f64)]) -> Comparison {
-        Comparison::of(pairs).unwrap()
+        Comparison::of(pairs)
     }
 
     /// `scipy.stats.ttest_rel([.5, .52, .51], [.4, .43, .41])`: t = 29, p = .00118695; the mean difference is
@@ -201,6 +209,7 @@ mod tests {
     fn a_difference_within_the_spread_is_not_claimed() {
         assert_eq!(compared(&[(0.50, 0.49), (0.48, 0.50), (0.51, 0.50)]).verdict(), Verdict::Open);
         assert_eq!(compared(&[(0.5, 0.4)]).verdict(), Verdict::Untested);
+        assert_eq!(compared(&[(0.5, 0.4), (0.5, 0.4)]).verdict(), Verdict::Untested, "nothing is random");
     }
 
     #[test]
@@ -229,5 +238,21 @@ mod tests {
         assert!(!better("e/fixed", "e/fixed", 1.0), "no test");
         let contestants = Contestants::select(&all, "e/a", "e/b").unwrap();
         assert_eq!(contestants.compare("c").unwrap(), None);
+    }
+
+    #[test]
+    fn different_copies_of_a_set_are_not_compared_nor_are_averages_over_its_splits() {
+        let mut runs = [
+            run("a", 1, &[("x/test/m", 0.5), ("x/all/m", 0.5)]),
+            run("b", 1, &[("x/test/m", 0.5), ("x/all/m", 0.5)]),
+        ];
+        for (run, hash) in runs.iter_mut().zip(["one", "other"]) {
+            run.evaluation_sha256.insert("x/test".to_owned(), hash.to_owned());
+        }
+        let contestants = Contestants::select(&[&runs[0], &runs[1]], "e/a", "e/b").unwrap();
+        for metric in ["x/test/m", "x/all/m"] {
+            let error = contestants.compare(metric).unwrap_err().to_string();
+            assert!(error.starts_with("x/test: scored on different copies; fix: "), "{error}");
+        }
     }
 }

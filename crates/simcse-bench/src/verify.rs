@@ -70,8 +70,12 @@ pub fn verify(
     let shown = directory.display();
     ensure!(
         summary.status == Status::Ok,
-        "{shown}: the run did not end well, and has no figures: {}",
+        "{shown}: the run did not end well, and has no figures ({}); fix: run it again",
         summary.reason.as_deref().unwrap_or_default()
+    );
+    ensure!(
+        summary.real_data,
+        "{shown}: a run on the bundled sample, whose figures are no results; fix: give a run on real data"
     );
     let config: toml::Table = read_toml(&directory.join("config.toml"))?;
     if let Some(baseline) = Baseline::of_run(&summary, options.model_dir.as_deref())? {

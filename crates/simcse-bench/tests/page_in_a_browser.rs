@@ -109,6 +109,8 @@ fn the_page_loads_sorts_filters_and_opens_runs() {
     for size in ["1280,900", "390,800"] {
         let output = Command::new(&browser)
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"])
+            // A page that does not come to rest must not hold up the tests.
+            .args(["--timeout=60000"])
             .arg(format!("--window-size={size}"))
             .arg(format!("--user-data-dir={}", folder.path().join(size).display()))
             .arg(format!("file://{}", path.display()))

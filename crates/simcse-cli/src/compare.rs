@@ -59,7 +59,7 @@ fn in_words(comparison: &Comparison) -> String {
         Verdict::Better => "better",
         Verdict::Worse => "worse",
         Verdict::Open => "no difference can be claimed",
-        Verdict::Untested => "one seed, no test",
+        Verdict::Untested => "no test can be made",
     };
     let Some(test) = &comparison.test else { return format!("{means}: {word}") };
     let (low, high) = (test.interval.start * 100.0, test.interval.end * 100.0);
@@ -84,6 +84,6 @@ mod tests {
         let text = in_words(&comparison);
         assert_eq!(text, "51.0 against 41.3: +9.7 [+8.2, +11.1], p = 1.19e-3, n = 3: better");
         let one = Comparison { means: (0.5, 0.4), count: 1, test: None };
-        assert_eq!(in_words(&one), "50.0 against 40.0: one seed, no test");
+        assert_eq!(in_words(&one), "50.0 against 40.0: no test can be made");
     }
 }

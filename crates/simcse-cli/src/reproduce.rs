@@ -8,7 +8,9 @@ use simcse_bench::config::RunConfig;
 use simcse_bench::experiment::SweepOptions;
 use simcse_bench::report::{Definitions, TableDefinition};
 
-/// Run what tables of results/tables.toml need and what has not been run yet; `simcse report` then makes the tables
+/// Run what tables of results/tables.toml need and what has not been run yet; `simcse report` then makes the tables.
+/// Baselines are made by `simcse baselines`. A student of a recorded run needs its encoder, which is not in git: where only the
+/// record is there, run the teacher with --again
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReproduceCommand {
     /// Names of tables, or `all`
@@ -32,9 +34,6 @@ impl ReproduceCommand {
                 configs.extend(found.into_iter().filter(shown));
             }
         }
-        // Two tables may show the same run.
-        let mut seen = std::collections::BTreeSet::new();
-        configs.retain(|config| seen.insert((config.experiment.clone(), config.name.clone(), config.seed)));
         ensure!(
             !configs.is_empty(),
             "no run is described; fix: give the tables `sweeps` in results/tables.toml"

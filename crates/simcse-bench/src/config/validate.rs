@@ -108,6 +108,11 @@ impl RunConfig {
             let why = "two views of a sentence have no hard negatives";
             let fix = "take it out, or train on data.triplets";
             refuse(weight.is_some() && is(TrainingText::Sentences), key, why, fix)?;
+            let shared = config.shared_dropout_mask;
+            let fits = is(TrainingText::Sentences) && self.augmentation.is_off();
+            let why = "both views of an unlabelled sentence are one then, without augmentation";
+            let fix = "take it out, or train on data.train with nothing under [augmentation]";
+            refuse(shared && !fits, "loss.shared_dropout_mask", why, fix)?;
             let fix = "take the section out, or train on data.train";
             let has_queue = config.queue.is_some() && is(TrainingText::Triplets);
             refuse(has_queue, "loss.queue", "triplets have their hard negatives and no momentum queue", fix)?;

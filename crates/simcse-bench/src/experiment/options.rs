@@ -61,6 +61,7 @@ impl SweepOptions {
     /// In a sweep a run that fails is recorded with its reason and the next one begins; at the end the failures
     /// are counted. Ctrl-C stops the sweep. Several processes may be at one sweep.
     pub fn run(&self, configs: &[RunConfig], results: &Path) -> Result<()> {
+        let configs = unique(configs)?;
         if let (Some(tasks), Some(first)) = (self.slurm, configs.first()) {
             let words: Vec<String> = std::env::args().collect();
             let script = array_script(&first.experiment, &without_slurm(words), tasks.get());
@@ -77,7 +78,7 @@ impl SweepOptions {
         if self.profile {
             profile::enable();
         }
-        let sweep = Sweep { configs, shard: self.shard, options: &options };
+        let sweep = Sweep { configs: &configs, shard: self.shard, options: &options };
         let walked = sweep.walk(&say, self.profile)?;
         writeln!(std::io::stdout(), "{}", report::terminal_table(&walked.summaries)?)?;
         if walked.elsewhere > 0 {
@@ -87,10 +88,28 @@ impl SweepOptions {
             walked.failures == 0,
             "{} of {} runs failed; fix: see each `failed` above, then give the same command again",
             walked.failures,
-            configs.len()
+            walked.runs
         );
         Ok(())
     }
+}
+
+/// Each run once: several files may describe the same one. Fails when they describe it differently.
+fn unique(configs: &[RunConfig]) -> Result<Vec<RunConfig>> {
+    let mut unique: Vec<RunConfig> = Vec::new();
+    for config in configs {
+        let key = |config: &RunConfig| (config.experiment.clone(), config.name.clone(), config.seed);
+        match unique.iter().find(|other| key(other) == key(config)) {
+            None => unique.push(config.clone()),
+            Some(other) => ensure!(
+                other == config,
+                "{} seed {} is described twice, in different ways; fix: give one of them another name",
+                config.name,
+                config.seed
+            ),
+        }
+    }
+    Ok(unique)
 }
 
 /// The command line again, but for `--slurm N`.

@@ -47,12 +47,16 @@ pub struct RunOptions {
 }
 
 impl RunOptions {
-    /// The summary of this run if it ended well before with the same configuration, by its record alone: the data is not
-    /// looked at, so this costs nothing.
+    /// The summary of this run if it ended well before on real data with the same configuration, by its record alone: the data
+    /// is not looked at, so this costs nothing.
     pub(super) fn recorded(&self, config: &RunConfig) -> Result<Option<Summary>> {
         let found = finished_run(&self.results, &config.experiment, &config.name, config.seed)?;
         let sha256 = config_sha256(&config.to_toml()?)?;
-        Ok(found.filter(|summary| summary.status == Status::Ok && summary.config_sha256 == sha256))
+        // A run on the bundled sample is in nobody's way: real data may be there by now.
+        let is_it = |summary: &Summary| {
+            summary.status == Status::Ok && summary.real_data && summary.config_sha256 == sha256
+        };
+        Ok(found.filter(is_it))
     }
 
     /// The summary of this run if it ended well before, with the same configuration and data.
@@ -60,7 +64,9 @@ impl RunOptions {
     /// Fails when a run of this name and seed ended well with others: it would be lost. `again` allows that,
     /// but never that a run on the bundled sample replaces one on real data.
     fn finished(&self, config_toml: &str, identity: &RunIdentity) -> Result<Option<Summary>> {
-        let found = finished_run(&self.results, &identity.experiment, &identity.config, identity.seed)?;
+        let found = finished_run(&self.results, &identity.experiment, &identity.config, identity.seed);
+        // What is to be run again may be broken.
+        let found = if self.again { found.ok().flatten() } else { found? };
         let Some(summary) = found.filter(|summary| summary.status == Status::Ok) else { return Ok(None) };
         let same_config = summary.config_sha256 == config_sha256(config_toml)?;
         let same_data = summary.data_sha256 == identity.data_sha256;

@@ -26,8 +26,8 @@ impl Claim {
         for name in [experiment, config] {
             ensure!(is_run_name(name), "run name {name:?}; fix: {RUN_NAME}");
         }
-        let folder = results.join(".locks");
-        let path = folder.join(format!("{experiment}-{config}-s{seed}.lock"));
+        let folder = results.join(".locks").join(experiment);
+        let path = folder.join(format!("{config}-s{seed}.lock"));
         let problem =
             || format!("{}: cannot be locked; fix: check the rights and the disk of --out", path.display());
         std::fs::create_dir_all(&folder).with_context(problem)?;
@@ -78,7 +78,7 @@ mod tests {
         assert!(take("other").is_some(), "another run");
         drop(first);
         assert!(take("base").is_some(), "given back");
-        assert_eq!(std::fs::read_dir(results.path().join(".locks")).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(results.path().join(".locks/textcnn")).unwrap().count(), 0);
         assert!(Claim::take(results.path(), "a/b", "base", 1).is_err());
     }
 

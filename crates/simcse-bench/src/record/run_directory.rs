@@ -234,7 +234,11 @@ pub fn finished_run(
     seed: u64,
 ) -> anyhow::Result<Option<Summary>> {
     let path = results.join("runs").join(experiment).join(format!("{config}-s{seed}")).join("summary.json");
-    if path.exists() { Summary::read(&path).map(Some) } else { Ok(None) }
+    match Summary::read(&path) {
+        // Another process may have begun the run again since it was looked for.
+        Err(_) if !path.exists() => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {

@@ -75,7 +75,13 @@ impl Summary {
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("{shown}: cannot be read"))?;
-        let log = std::fs::read(path.with_file_name("metrics.jsonl")).unwrap_or_default();
+        let log = path.with_file_name("metrics.jsonl");
+        let log = match std::fs::read(&log) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("{}: cannot be read", log.display()));
+            }
+            read => read.unwrap_or_default(),
+        };
         let opened = seal::open(&text);
         let summary: Self = serde_json::from_str(&opened.object).map_err(|error| {
             anyhow::anyhow!(
@@ -84,9 +90,14 @@ impl Summary {
             )
         })?;
         summary.check().with_context(|| format!("{shown}: fix: run the experiment again"))?;
-        let mend = || format!("{shown}: fix: take it back from git, or run the experiment again");
+        let mend = || format!("{shown}: fix: take it back from git, or run it again with --again");
         opened.check(&log).with_context(mend)?;
         Ok(summary)
+    }
+
+    /// `EXPERIMENT/CONFIG`, as tables, comparisons and the command line name a configuration.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.experiment, self.config)
     }
 
     /// The text of `summary.json` beside a log.

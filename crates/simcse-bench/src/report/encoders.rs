@@ -99,20 +99,24 @@ fn point(
     measured: &Measurements,
     groups: &[RunGroup<'_>],
 ) -> Result<Point> {
-    let is_named = |group: &&RunGroup<'_>| {
-        let shared = group.shared();
-        format!("{}/{}", shared.experiment, shared.config) == name && group.count(Status::Ok) > 0
-    };
+    let is_named = |group: &&RunGroup<'_>| group.shared().name() == name && group.count(Status::Ok) > 0;
     let group =
         groups.iter().find(is_named).context("no finished run; fix: see [encoders] of tables.toml")?;
     let values = |column: &ColumnDefinition| group.values(&column.metric_name(View::Test));
     let columns: Vec<Vec<f64>> = definition.columns.iter().map(values).collect();
     let seeds = columns.first().map_or(0, Vec::len);
-    ensure!(seeds > 0 && columns.iter().all(|values| values.len() == seeds), "a run lacks a column");
+    ensure!(
+        seeds > 0 && columns.iter().all(|values| values.len() == seeds),
+        "a run lacks one of the columns of [encoders]; fix: score all runs on them, or take the column out"
+    );
     let average =
         |seed| columns.iter().map(|values: &Vec<f64>| values[seed]).sum::<f64>() / columns.len() as f64;
     let averages: Vec<f64> = (0..seeds).map(average).collect();
     let measured = measured.of(name)?;
+    ensure!(
+        !measured.sentences_per_second.is_empty() && !measured.peak_memory_mib.is_empty(),
+        "no round in {MEASUREMENTS}; fix: just encoder-speed"
+    );
     Ok(Point {
         label: group.shared().label.clone(),
         experiment: group.shared().experiment.clone(),

@@ -17,7 +17,7 @@ const DOCUMENTS: [&str; 3] = ["README.md", "results/README.md", "docs/answers.md
 
 /// Captions of the figures about all runs.
 const GEOMETRY: &str = "Alignment against uniformity of every configuration, mean over seeds on dev; a line is the path of the \
-                        first seed from its first step, for runs that recorded it. Lower is better for both.";
+                        first seed from its first step on the pairs that select, for runs that recorded it. Lower is better for both.";
 const CURVES: &str = "Dev scores while the first seed of each numbered configuration was trained; the dot is the selected step.";
 
 const HISTOGRAMS: &str =

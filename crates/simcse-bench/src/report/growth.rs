@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde::Deserialize;
 
+use super::chart::Panel;
 use super::figure_style::{COLOURS, GREY};
 
 /// Where the measurements lie, relative to the root.
@@ -74,10 +74,8 @@ fn draw(series: &Series) -> Result<String> {
     Ok(svg)
 }
 
-type Drawing<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
 fn panel_of(
-    panel: &Drawing<'_>,
+    panel: &Panel<'_>,
     grows: &str,
     unit: &str,
     lines: &[Vec<(f64, f64)>],

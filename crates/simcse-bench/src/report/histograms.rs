@@ -51,8 +51,7 @@ pub(super) fn figure(
 ) -> Result<Option<String>> {
     let Some(measured) = Cosines::read(root)? else { return Ok(None) };
     let label = |name: &String| {
-        let is_named =
-            |run: &&LoadedRun| format!("{}/{}", run.summary.experiment, run.summary.config) == *name;
+        let is_named = |run: &&LoadedRun| run.summary.name() == *name;
         runs.iter().find(is_named).map_or_else(|| name.clone(), |run| run.summary.label.clone())
     };
     let found = definition.runs.iter().filter_map(|name| Some((label(name), measured.encoders.get(name)?)));

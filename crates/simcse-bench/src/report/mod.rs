@@ -3,7 +3,7 @@
 //! ```text
 //! results/runs/*/*/summary.json ── runs ──► groups (one row each, checked) ──► table ──► md · csv · tex
 //! results/tables.toml ─────── definition ──────────────────────────────────────┘          │
-//!                                              README.md, results/README.md ◄── splice ───┘
+//!                                              READMEs, docs/answers.md ◄────── splice ───┘
 //! ```
 //! Nothing here reckons a metric: a cell is the mean of what runs recorded.
 

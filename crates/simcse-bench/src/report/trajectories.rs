@@ -127,13 +127,9 @@ fn read(path: &Path, pick: impl Fn(&Value) -> Option<(f64, f64)>) -> Result<Vec<
     Ok(lines.iter().filter_map(pick).collect())
 }
 
-fn name(group: &RunGroup<'_>) -> String {
-    format!("{}/{}", group.shared().experiment, group.shared().config)
-}
-
 /// The number of a configuration among the named ones, from 1.
 fn position(group: &RunGroup<'_>, named: &[String]) -> Option<usize> {
-    let name = name(group);
+    let name = group.shared().name();
     named.iter().position(|other| *other == name).map(|place| place + 1)
 }
 

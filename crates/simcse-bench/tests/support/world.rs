@@ -178,6 +178,8 @@ impl World {
             for key in ["wall_s", "sentences_per_s"] {
                 assert!(summary.as_object_mut().unwrap().remove(key).unwrap().as_f64().unwrap() > 0.0);
             }
+            // Of the times as well.
+            assert!(summary.as_object_mut().unwrap().remove("sha256").is_some());
             summary
         };
         assert_eq!(without_times("out"), without_times("whole"));

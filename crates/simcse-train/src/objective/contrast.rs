@@ -44,7 +44,10 @@ impl Objective for ViewContrast {
         }
         let views = if self.config.shared_dropout_mask { 1 } else { 2 };
         if batch.views != views {
-            let problem = format!("{} views of a sentence where the loss has {views}", batch.views);
+            let problem = format!(
+                "{} views of a sentence where the loss has {views}; fix: give it one with shared_dropout_mask, else two",
+                batch.views
+            );
             return Err(LossError::Embeddings(problem).into());
         }
         let queue = self.queue.as_ref().and_then(MomentumQueue::embeddings);
@@ -82,6 +85,15 @@ impl TripletContrast {
     /// Fails on a value out of range and on a queue, which is for views.
     pub fn new(config: InfoNceConfig) -> Result<Self> {
         config.validate()?;
+        if config.shared_dropout_mask {
+            return Err(LossError::Config {
+                key: "shared_dropout_mask",
+                value: "true".to_owned(),
+                problem: "anchor and positive of a triplet are different sentences",
+                fix: "leave the key out, or train on views of unlabelled sentences",
+            }
+            .into());
+        }
         if let Some(queue) = &config.queue {
             return Err(LossError::Config {
                 key: "queue",

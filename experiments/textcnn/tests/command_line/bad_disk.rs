@@ -40,7 +40,7 @@ fn a_results_folder_below_a_file() {
     let world = World::new();
     world.write("file", b"not a folder");
     let line = error_line(&world.command("file/out", &[]).output().unwrap());
-    assert_says(&line, "file/out/.locks/textcnn-dropout-only-s1.lock: ", &["Not a directory", "fix: "]);
+    assert_says(&line, "file/out/.locks/textcnn/dropout-only-s1.lock: ", &["Not a directory", "fix: "]);
     assert_eq!(world.read("file"), "not a folder");
 }
 

@@ -79,7 +79,11 @@ impl Grid {
             unset: Vec::new(),
         }];
         for (key, values) in &self.values {
-            ensure!(!values.is_empty(), "grid {}: {key} has no values", self.name);
+            ensure!(
+                !values.is_empty(),
+                "grid {}: {key} has no values; fix: give some, or take the key out",
+                self.name
+            );
             let one = |variant: &Variant, value: &toml::Value| {
                 let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 let fill = |text: &str| text.replace(&format!("{{{key}}}"), &shown);
@@ -115,7 +119,12 @@ pub fn load(path: &Path, seeds: &[u64], overrides: &[String]) -> Result<Vec<RunC
     }
     for variant in &variants {
         let known = configs.iter().any(|config| config.name == variant.name);
-        ensure!(!known, "{}: two variants are named {:?}", path.display(), variant.name);
+        ensure!(
+            !known,
+            "{}: two variants are named {:?}; fix: give each a name of its own, a grid with {{key}} in it",
+            path.display(),
+            variant.name
+        );
         let of_file = variant.seeds.as_ref().unwrap_or(&file.seeds);
         for &seed in if seeds.is_empty() { of_file.as_slice() } else { seeds } {
             let config = resolve(&base, &file.set, variant, seed, overrides)

@@ -41,7 +41,7 @@ fn grids_that_make_no_sense_say_so() {
     let same = grid("t", r#"{ "loss.temperature" = [0.01, 0.05] }"#);
     assert!(same.contains("two variants are named \"t\""), "{same}");
     let empty = grid("t", r#"{ "loss.temperature" = [] }"#);
-    assert!(empty.contains("loss.temperature has no values"), "{empty}");
+    assert!(empty.contains("loss.temperature has no values; fix: "), "{empty}");
     let out_of_range = grid("t-{loss.temperature}", r#"{ "loss.temperature" = [-1.0] }"#);
     assert!(out_of_range.contains("variant t--1"), "{out_of_range}");
     let nothing = format!("{:#}", load_sweep("").unwrap_err());

@@ -8,7 +8,7 @@ use simcse_ops::profile;
 use super::Shard;
 use crate::config::RunConfig;
 use crate::experiment::{RunOptions, one_line};
-use crate::record::{Claim, Summary};
+use crate::record::{Claim, Status, Summary, finished_run};
 
 /// The runs of a sweep, or one run alone.
 #[derive(Debug)]
@@ -26,7 +26,9 @@ pub struct Sweep<'a> {
 pub struct Walked {
     /// Of the runs that ended well, now or before.
     pub summaries: Vec<Summary>,
-    /// Runs that failed now.
+    /// Runs that were this process's own, whoever ran them.
+    pub runs: usize,
+    /// Runs of these that failed now, or whose record is broken.
     pub failures: usize,
     /// Runs that another process is at.
     pub elsewhere: usize,
@@ -54,11 +56,19 @@ impl Sweep<'_> {
                 elsewhere.push(*config);
                 continue;
             };
-            if let Some(summary) = self.done(config)? {
-                walked.summaries.push(summary);
-                continue;
+            match self.done(config) {
+                Ok(None) => {}
+                Ok(Some(summary)) => {
+                    walked.summaries.push(summary);
+                    continue;
+                }
+                Err(error) => {
+                    say(&format!("[{}/{}] {at}", number + 1, own.len()));
+                    walked.fail(&error, say);
+                    continue;
+                }
             }
-            let left = self.missing(&own[number..])?;
+            let left = self.missing(&own[number..]);
             say(&format!("[{}/{}] {at}{}", number + 1, own.len(), clock.remark(left)));
             let began = Instant::now();
             let result = self.options.run(config, say);
@@ -69,22 +79,32 @@ impl Sweep<'_> {
             match result {
                 Ok(summary) => walked.summaries.push(summary),
                 Err(error) if self.options.interrupt.is_raised() || self.is_one() => return Err(error),
-                Err(error) => {
-                    say(&format!("failed: {}", one_line(&error)));
-                    walked.failures += 1;
-                }
+                Err(error) => walked.fail(&error, say),
             }
         }
+        walked.runs = own.len();
         for config in elsewhere {
-            match self.options.recorded(config)? {
-                Some(summary) => walked.summaries.push(summary),
-                None if self.is_one() => {
-                    bail!("another process is at this run; fix: wait for it, or give another --out")
-                }
-                None => walked.elsewhere += 1,
-            }
+            self.look_again(config, &mut walked, say)?;
         }
         Ok(walked)
+    }
+
+    /// What became meanwhile of a run that another process was at.
+    fn look_again(&self, config: &RunConfig, walked: &mut Walked, say: &dyn Fn(&str)) -> Result<()> {
+        let found = finished_run(&self.options.results, &config.experiment, &config.name, config.seed)?;
+        match found {
+            Some(summary) if summary.status == Status::Ok => walked.summaries.push(summary),
+            Some(summary) if summary.status == Status::Failed => {
+                let reason = anyhow::anyhow!(summary.reason.unwrap_or_default());
+                say(&format!("{} seed {}, in another process:", config.name, config.seed));
+                walked.fail(&reason, say);
+            }
+            _ if self.is_one() => {
+                bail!("another process is at this run; fix: wait for it, or give another --out")
+            }
+            _ => walked.elsewhere += 1,
+        }
+        Ok(())
     }
 
     fn is_one(&self) -> bool {
@@ -96,13 +116,16 @@ impl Sweep<'_> {
         if self.options.again || self.is_one() { Ok(None) } else { self.options.recorded(config) }
     }
 
-    /// How many of these have not ended well yet.
-    fn missing(&self, configs: &[&RunConfig]) -> Result<usize> {
-        let mut missing = 0;
-        for config in configs {
-            missing += usize::from(self.done(config)?.is_none());
-        }
-        Ok(missing)
+    /// How many of these have not ended well yet, or cannot be read.
+    fn missing(&self, configs: &[&RunConfig]) -> usize {
+        configs.iter().filter(|config| !matches!(self.done(config), Ok(Some(_)))).count()
+    }
+}
+
+impl Walked {
+    fn fail(&mut self, error: &anyhow::Error, say: &dyn Fn(&str)) {
+        say(&format!("failed: {}", one_line(error)));
+        self.failures += 1;
     }
 }
 
