@@ -11,20 +11,15 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tomllib
 
+from peers.run import machine, write
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPEED = ROOT / "target" / "release" / "simcse-speed"
 ROUNDS = 3
-
-
-def processor():
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines() if pathlib.Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def measure(folder, texts, sentences):
@@ -61,14 +56,12 @@ def main():
                 sys.exit("this system does not tell the peak memory of a process; fix: measure on Linux")
             row.setdefault("peak_memory_mib", []).append(result["peak_memory_mib"])
     report = {
-        "machine": {"cpu": processor(), "cores": os.cpu_count()},
+        "machine": machine(),
         "texts": f"the first {options.sentences} sentences of LCQMC test",
         "encoders": measured,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.rename(out)
+    write(out, report)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 
+from peers.run import write
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPEED = ROOT / "target" / "release" / "simcse-speed"
 TOKENS_OF_A_STEP = 8192
@@ -87,9 +89,7 @@ def main():
             "classes, a tenth sampled": list(by_classes(texts, 0.1)),
         }
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = options.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(series, indent=1) + "\n")
-    temporary.rename(options.out)
+    write(options.out, series)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,10 @@ impl StepBatch {
         0..self.sentences
     }
 
-    /// Rows of the positives.
+    /// Rows of the positives; a sentence with a single view is its own positive.
     pub fn positives(&self) -> Range<usize> {
-        self.sentences..2 * self.sentences
+        let first = self.sentences * usize::from(self.views > 1);
+        first..first + self.sentences
     }
 
     /// Rows of the hard negatives.

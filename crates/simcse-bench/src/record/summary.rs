@@ -100,6 +100,11 @@ impl Summary {
         format!("{}/{}", self.experiment, self.config)
     }
 
+    /// Where the run lies below `runs/`: `EXPERIMENT/CONFIG-sSEED`.
+    pub fn place(&self) -> String {
+        format!("{}-s{}", self.name(), self.seed)
+    }
+
     /// The text of `summary.json` beside a log.
     ///
     /// # Errors

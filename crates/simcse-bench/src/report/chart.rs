@@ -1,5 +1,6 @@
 //! A chart with points and lines, as the figures about runs share it.
 
+use anyhow::Result;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
@@ -20,12 +21,7 @@ pub(super) struct Series {
 pub(super) type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Draws the series into a panel; the axes span all points.
-pub(super) fn draw(
-    panel: &Panel<'_>,
-    caption: &str,
-    axes: (&str, &str),
-    series: &[Series],
-) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) fn draw(panel: &Panel<'_>, caption: &str, axes: (&str, &str), series: &[Series]) -> Result<()> {
     let all = || series.iter().flat_map(|series| series.points.iter().chain([&series.mark]));
     let range = |value: fn(&(f64, f64)) -> f64| {
         let low = all().map(value).fold(f64::INFINITY, f64::min);
@@ -63,10 +59,7 @@ pub(super) fn draw(
 }
 
 /// A legend: a dot and a line of text for each entry.
-pub(super) fn legend(
-    panel: &Panel<'_>,
-    entries: &[(RGBColor, String)],
-) -> Result<(), Box<dyn std::error::Error>> {
+pub(super) fn legend(panel: &Panel<'_>, entries: &[(RGBColor, String)]) -> Result<()> {
     for (place, (colour, text)) in entries.iter().enumerate() {
         let line = 40 + 20 * place as i32;
         panel.draw(&Circle::new((12, line + 6), 4, colour.filled()))?;

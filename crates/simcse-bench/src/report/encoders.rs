@@ -10,11 +10,12 @@ use plotters::prelude::*;
 use serde::Deserialize;
 use statrs::statistics::{Data, OrderStatistics as _};
 
-use super::LoadedRun;
 use super::definition::{ColumnDefinition, EncoderDefinition, View};
-use super::figure_style::{COLOURS, GREY, number};
+use super::figure_style::{Experiments, GREY, number};
 use super::groups::{RunGroup, group_runs};
 use super::render::escape_markdown;
+use super::table::averages;
+use super::{LoadedRun, chart};
 use crate::record::Status;
 use crate::stats::SampleSummary;
 
@@ -82,7 +83,7 @@ pub(super) fn quality_and_speed(
     points.sort_by(|a, b| b.rate.total_cmp(&a.rate));
     let slowest = median(&measured.of(&definition.slowest)?.sentences_per_second);
     let markdown = markdown(definition, &measured, &points, slowest)?;
-    let svg = draw(definition, &points).map_err(|error| anyhow::anyhow!("{error}"))?;
+    let svg = draw(definition, &points)?;
     Ok(Some(QualityAndSpeed { markdown, svg }))
 }
 
@@ -104,14 +105,11 @@ fn point(
         groups.iter().find(is_named).context("no finished run; fix: see [encoders] of tables.toml")?;
     let values = |column: &ColumnDefinition| group.values(&column.metric_name(View::Test));
     let columns: Vec<Vec<f64>> = definition.columns.iter().map(values).collect();
-    let seeds = columns.first().map_or(0, Vec::len);
+    let averages = averages(&columns);
     ensure!(
-        seeds > 0 && columns.iter().all(|values| values.len() == seeds),
+        !averages.is_empty(),
         "a run lacks one of the columns of [encoders]; fix: score all runs on them, or take the column out"
     );
-    let average =
-        |seed| columns.iter().map(|values: &Vec<f64>| values[seed]).sum::<f64>() / columns.len() as f64;
-    let averages: Vec<f64> = (0..seeds).map(average).collect();
     let measured = measured.of(name)?;
     ensure!(
         !measured.sentences_per_second.is_empty() && !measured.peak_memory_mib.is_empty(),
@@ -172,11 +170,11 @@ fn markdown(
 }
 
 /// Average quality over speed; every point has the number of its row in the table.
-fn draw(definition: &EncoderDefinition, points: &[Point]) -> Result<String, Box<dyn std::error::Error>> {
+fn draw(definition: &EncoderDefinition, points: &[Point]) -> Result<String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (1020, 480)).into_drawing_area();
-        let (plot, legend) = area.split_horizontally(600);
+        let (plot, right) = area.split_horizontally(600);
         let quality = |point: &Point| 100.0 * point.quality.last().map_or(0.0, |summary| summary.mean);
         let range = |values: Vec<f64>| {
             let low = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -199,24 +197,17 @@ fn draw(definition: &EncoderDefinition, points: &[Point]) -> Result<String, Box<
             .light_line_style(TRANSPARENT)
             .label_style(("sans-serif", 12).into_font().color(&GREY))
             .draw()?;
-        let mut experiments: Vec<&str> = points.iter().map(|point| point.experiment.as_str()).collect();
-        experiments.sort_unstable();
-        experiments.dedup();
-        let colour = |point: &Point| {
-            let place = experiments.iter().position(|name| *name == point.experiment).unwrap_or(0);
-            COLOURS[place % COLOURS.len()]
-        };
+        let experiments = Experiments::of(points.iter().map(|point| point.experiment.as_str()));
+        let mut entries = Vec::new();
         for (place, point) in points.iter().enumerate() {
-            let (colour, at) = (colour(point), (point.rate, quality(point)));
+            let (colour, at) = (experiments.colour(&point.experiment), (point.rate, quality(point)));
             chart.draw_series([Circle::new(at, 4, colour.filled())])?;
             let style = ("sans-serif", 12).into_font().color(&GREY);
             let text = Text::new((place + 1).to_string(), (6, -12), style);
             chart.draw_series([EmptyElement::at(at) + text])?;
-            let line = 40 + 22 * place as i32;
-            legend.draw(&Circle::new((12, line + 6), 4, colour.filled()))?;
-            let style = ("sans-serif", 12).into_font().color(&GREY);
-            legend.draw(&Text::new(format!("{}  {}", place + 1, point.label), (24, line), style))?;
+            entries.push((colour, format!("{}  {}", place + 1, point.label)));
         }
+        chart::legend(&right, &entries)?;
     }
     Ok(svg)
 }

@@ -15,6 +15,30 @@ pub(super) const COLOURS: [RGBColor; 6] = [
     RGBColor(120, 130, 20),
 ];
 
+/// The experiments of a figure, each with a colour.
+#[derive(Debug)]
+pub(super) struct Experiments<'a>(Vec<&'a str>);
+
+impl<'a> Experiments<'a> {
+    /// In the order of their names, each once.
+    pub(super) fn of(names: impl Iterator<Item = &'a str>) -> Self {
+        let mut names: Vec<&str> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        Self(names)
+    }
+
+    /// The colour of one of them.
+    pub(super) fn colour(&self, name: &str) -> RGBColor {
+        COLOURS[self.0.iter().position(|other| *other == name).unwrap_or(0) % COLOURS.len()]
+    }
+
+    /// Colour and name of each.
+    pub(super) fn legend(&self) -> Vec<(RGBColor, String)> {
+        self.0.iter().map(|name| (self.colour(name), (*name).to_owned())).collect()
+    }
+}
+
 /// A number without decimals, thousands apart.
 pub(super) fn number(value: f64) -> String {
     let digits = format!("{value:.0}");

@@ -68,18 +68,13 @@ fn draw(series: &Series) -> Result<String> {
             });
             let lines: Vec<Vec<(f64, f64)>> = lines.collect::<Result<_>>()?;
             let unit = if is_time { column.unit } else { "peak memory, MiB" };
-            panel_of(panel, column.grows, unit, &lines).map_err(|error| anyhow::anyhow!("{error}"))?;
+            panel_of(panel, column.grows, unit, &lines)?;
         }
     }
     Ok(svg)
 }
 
-fn panel_of(
-    panel: &Panel<'_>,
-    grows: &str,
-    unit: &str,
-    lines: &[Vec<(f64, f64)>],
-) -> Result<(), Box<dyn std::error::Error>> {
+fn panel_of(panel: &Panel<'_>, grows: &str, unit: &str, lines: &[Vec<(f64, f64)>]) -> Result<()> {
     let points = || lines.iter().flatten();
     let bounds = |value: fn(&(f64, f64)) -> f64, low: f64, high: f64| {
         let (least, most) = points()

@@ -59,10 +59,10 @@ pub(super) fn figure(
     if panels.is_empty() {
         return Ok(None);
     }
-    draw(&panels).map(Some).map_err(|error| anyhow::anyhow!("{COSINES}: {error}"))
+    draw(&panels).map(Some).with_context(|| COSINES.to_owned())
 }
 
-fn draw(panels: &[(String, &Vec<CosineClass>)]) -> Result<String, Box<dyn std::error::Error>> {
+fn draw(panels: &[(String, &Vec<CosineClass>)]) -> Result<String> {
     let rows = (panels.len() + 1).div_ceil(COLUMNS);
     let mut svg = String::new();
     {

@@ -33,8 +33,6 @@ pub use histograms::{COSINES, Cosines};
 pub use runs::{LoadedRun, RunSet, load_results};
 pub use table::{Cell, Row, RowKind, Table, build_table};
 
-use std::path::PathBuf;
-
 use crate::record::Summary;
 
 /// The table of these runs for a terminal: one row per configuration, all tasks that any of them was scored
@@ -43,11 +41,8 @@ use crate::record::Summary;
 /// # Errors
 /// When two runs are the same, or runs of one configuration differ in more than the seed.
 pub fn terminal_table(runs: &[Summary]) -> anyhow::Result<String> {
-    let runs = runs.iter().map(|summary| {
-        let directory =
-            PathBuf::from(&summary.experiment).join(format!("{}-s{}", summary.config, summary.seed));
-        LoadedRun { directory, summary: summary.clone() }
-    });
+    let runs =
+        runs.iter().map(|summary| LoadedRun { directory: summary.place().into(), summary: summary.clone() });
     let runs: Vec<LoadedRun> = runs.collect();
     runs::refuse_duplicates(&runs)?;
     let definition = TableDefinition::of_runs(&runs);

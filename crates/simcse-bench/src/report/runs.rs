@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 
 use crate::record::{Summary, config_sha256};
 
@@ -13,6 +14,25 @@ pub struct LoadedRun {
     pub directory: PathBuf,
     /// What it recorded.
     pub summary: Summary,
+}
+
+impl LoadedRun {
+    /// What `pick` finds in the lines of the run's log; nothing for a run without a log.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or a line is no JSON; the message names the file.
+    pub(super) fn logged<T>(&self, pick: impl Fn(&Value) -> Option<T>) -> anyhow::Result<Vec<T>> {
+        let path = self.directory.join("metrics.jsonl");
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let read = || -> anyhow::Result<Vec<T>> {
+            let text = std::fs::read_to_string(&path)?;
+            let lines = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
+            Ok(lines.iter().filter_map(&pick).collect())
+        };
+        read().with_context(|| path.display().to_string())
+    }
 }
 
 /// The runs under a results folder.
@@ -90,13 +110,11 @@ fn check_config(run: &LoadedRun) -> anyhow::Result<()> {
 
 /// A copied directory must not count as another run.
 fn check_place(run: &LoadedRun) -> anyhow::Result<()> {
-    let summary = &run.summary;
-    let place = Path::new(&summary.experiment).join(format!("{}-s{}", summary.config, summary.seed));
+    let place = run.summary.place();
     ensure!(
         run.directory.ends_with(&place),
-        "{}: is the run {}; fix: remove the copy, or give the directory its name back",
-        run.directory.join("summary.json").display(),
-        place.display()
+        "{}: is the run {place}; fix: remove the copy, or give the directory its name back",
+        run.directory.join("summary.json").display()
     );
     Ok(())
 }

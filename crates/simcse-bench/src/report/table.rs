@@ -214,7 +214,7 @@ fn cell(values: &[f64]) -> Option<Cell> {
 }
 
 /// Average over the columns, seed by seed; none unless every column has every seed.
-fn averages(columns: &[Vec<f64>]) -> Vec<f64> {
+pub(super) fn averages(columns: &[Vec<f64>]) -> Vec<f64> {
     let seeds = columns.first().map_or(0, Vec::len);
     if columns.iter().any(|values| values.len() != seeds) {
         return Vec::new();

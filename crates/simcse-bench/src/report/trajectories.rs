@@ -1,15 +1,12 @@
 //! Figures of how encoders were trained: alignment against uniformity (Gao et al. 2021, figures 2 and 3), and dev scores over
 //! steps.
 
-use std::path::Path;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use plotters::prelude::*;
-use serde_json::Value;
 
 use super::LoadedRun;
 use super::chart::{self, Series};
-use super::figure_style::COLOURS;
+use super::figure_style::Experiments;
 use super::groups::{RunGroup, group_runs};
 use crate::record::Status;
 
@@ -20,7 +17,7 @@ const TASKS: [(&str, &str); 2] = [("stsb_zh", "STS-B zh, dev"), ("stsb", "STS-B,
 /// the log has it. The configurations of `named` have a number and stand in the legend.
 pub(super) fn geometry(runs: &[LoadedRun], named: &[String]) -> Result<String> {
     let groups = group_runs(runs)?;
-    let experiments = experiments(&groups);
+    let experiments = Experiments::of(groups.iter().map(|group| group.shared().experiment.as_str()));
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (1020, 640)).into_drawing_area();
@@ -32,13 +29,12 @@ pub(super) fn geometry(runs: &[LoadedRun], named: &[String]) -> Result<String> {
             }
             if !series.is_empty() {
                 let axes = ("uniformity (lower is better)", "alignment (lower is better)");
-                draw(panel, caption, axes, &series)?;
+                chart::draw(panel, caption, axes, &series)?;
             }
         }
         let (left, right) = below.split_horizontally(260);
-        let colours = experiments.iter().enumerate().map(|(place, name)| (colour(place), (*name).to_owned()));
-        problem(chart::legend(&left, &colours.collect::<Vec<_>>()))?;
-        problem(chart::legend(&right, &numbered(&groups, named, &experiments)))?;
+        chart::legend(&left, &experiments.legend())?;
+        chart::legend(&right, &numbered(&groups, named, &experiments))?;
     }
     Ok(svg)
 }
@@ -47,21 +43,21 @@ pub(super) fn geometry(runs: &[LoadedRun], named: &[String]) -> Result<String> {
 /// selected step.
 pub(super) fn curves(runs: &[LoadedRun], named: &[String]) -> Result<String> {
     let groups = group_runs(runs)?;
-    let experiments = experiments(&groups);
+    let experiments = Experiments::of(groups.iter().map(|group| group.shared().experiment.as_str()));
     let mut series = Vec::new();
     for (number, group) in in_order(&groups, named) {
         let Some(run) = first(group) else { continue };
         let steps = run.summary.steps as f64;
         let selected = run.summary.selected_step as f64;
-        let points: Vec<(f64, f64)> =
-            log(run, |line| Some((line["step"].as_f64()?, line["selection"].as_f64()?)))?
-                .into_iter()
-                .map(|(step, score)| (100.0 * step / steps, 100.0 * score))
-                .collect();
+        let points: Vec<(f64, f64)> = run
+            .logged(|line| Some((line["step"].as_f64()?, line["selection"].as_f64()?)))?
+            .into_iter()
+            .map(|(step, score)| (100.0 * step / steps, 100.0 * score))
+            .collect();
         let Some(mark) = points.iter().find(|point| point.0 == 100.0 * selected / steps).copied() else {
             continue;
         };
-        let colour = colour_of(group, &experiments);
+        let colour = experiments.colour(&group.shared().experiment);
         series.push(Series { points, mark, text: number.to_string(), colour });
     }
     let mut svg = String::new();
@@ -70,27 +66,18 @@ pub(super) fn curves(runs: &[LoadedRun], named: &[String]) -> Result<String> {
         let (panel, right) = area.split_horizontally(600);
         if !series.is_empty() {
             let axes = ("steps done, %", "mean Spearman × 100 on what selects");
-            draw(&panel, "dev scores during training, and the selected step", axes, &series)?;
+            chart::draw(&panel, "dev scores during training, and the selected step", axes, &series)?;
         }
-        problem(chart::legend(&right, &numbered(&groups, named, &experiments)))?;
+        chart::legend(&right, &numbered(&groups, named, &experiments))?;
     }
     Ok(svg)
-}
-
-fn draw(panel: &chart::Panel<'_>, caption: &str, axes: (&str, &str), series: &[Series]) -> Result<()> {
-    problem(chart::draw(panel, caption, axes, series))
-}
-
-/// An error of the plotting library as ours.
-fn problem<T>(result: Result<T, Box<dyn std::error::Error>>) -> Result<T> {
-    result.map_err(|error| anyhow::anyhow!("{error}"))
 }
 
 fn of_group(
     group: &RunGroup<'_>,
     task: &str,
     named: &[String],
-    experiments: &[&str],
+    experiments: &Experiments<'_>,
 ) -> Result<Option<Series>> {
     let (across, up) = (format!("{task}/dev/uniformity"), format!("{task}/dev/alignment"));
     let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
@@ -99,32 +86,17 @@ fn of_group(
         return Ok(None);
     }
     let points = match first(group) {
-        Some(run) => log(run, |line| Some((line[&across].as_f64()?, line[&up].as_f64()?)))?,
+        Some(run) => run.logged(|line| Some((line[&across].as_f64()?, line[&up].as_f64()?)))?,
         None => Vec::new(),
     };
     let text = position(group, named).map(|number| number.to_string()).unwrap_or_default();
     let mark = (mean(uniformity), mean(alignment));
-    Ok(Some(Series { points, mark, text, colour: colour_of(group, experiments) }))
+    Ok(Some(Series { points, mark, text, colour: experiments.colour(&group.shared().experiment) }))
 }
 
 /// The first run that ended well.
 fn first<'a>(group: &RunGroup<'a>) -> Option<&'a LoadedRun> {
     group.all().find(|run| run.summary.status == Status::Ok)
-}
-
-/// What `pick` finds in the lines of a run's log.
-fn log(run: &LoadedRun, pick: impl Fn(&Value) -> Option<(f64, f64)>) -> Result<Vec<(f64, f64)>> {
-    let path = run.directory.join("metrics.jsonl");
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    read(&path, pick).with_context(|| path.display().to_string())
-}
-
-fn read(path: &Path, pick: impl Fn(&Value) -> Option<(f64, f64)>) -> Result<Vec<(f64, f64)>> {
-    let text = std::fs::read_to_string(path)?;
-    let lines = text.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
-    Ok(lines.iter().filter_map(pick).collect())
 }
 
 /// The number of a configuration among the named ones, from 1.
@@ -140,30 +112,21 @@ fn in_order<'a, 'b>(groups: &'b [RunGroup<'a>], named: &[String]) -> Vec<(usize,
     found
 }
 
-fn numbered(groups: &[RunGroup<'_>], named: &[String], experiments: &[&str]) -> Vec<(RGBColor, String)> {
+fn numbered(
+    groups: &[RunGroup<'_>],
+    named: &[String],
+    experiments: &Experiments<'_>,
+) -> Vec<(RGBColor, String)> {
     let entry = |(number, group): (usize, &RunGroup<'_>)| {
-        (colour_of(group, experiments), format!("{number}  {}", group.shared().label))
+        (experiments.colour(&group.shared().experiment), format!("{number}  {}", group.shared().label))
     };
     in_order(groups, named).into_iter().map(entry).collect()
 }
 
-fn experiments<'a>(groups: &[RunGroup<'a>]) -> Vec<&'a str> {
-    let mut names: Vec<&str> = groups.iter().map(|group| group.shared().experiment.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
-}
-
-fn colour(place: usize) -> RGBColor {
-    COLOURS[place % COLOURS.len()]
-}
-
-fn colour_of(group: &RunGroup<'_>, experiments: &[&str]) -> RGBColor {
-    colour(experiments.iter().position(|name| *name == group.shared().experiment).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::report::fixtures;
 

@@ -1,7 +1,7 @@
 //! InfoNCE between two views of a sentence, and between premise, entailment and contradiction.
 
 use candle_core::Tensor;
-use simcse_losses::{HardNegatives, InfoNce, InfoNceConfig, LossError, Negatives, RowGroups, info_nce_with};
+use simcse_losses::{HardNegatives, InfoNce, InfoNceConfig, LossError, Negatives, info_nce_with};
 use simcse_model::SentenceEncoder;
 
 use super::momentum_queue::MomentumQueue;
@@ -129,13 +129,8 @@ fn contrast(
     diagnose: bool,
 ) -> Result<StepLoss> {
     let anchors = embeddings.narrow(0, 0, batch.sentences)?; // [B, D]
-    let contrast = if config.shared_dropout_mask {
-        let groups = RowGroups { anchors: &batch.groups, positives: &batch.groups, hard: &[] };
-        info_nce_with(&anchors, &anchors, negatives, config, Some(&groups))?
-    } else {
-        let positives = embeddings.narrow(0, batch.sentences, batch.sentences)?; // [B, D]
-        info_nce_with(&anchors, &positives, negatives, config, Some(&batch.row_groups()))?
-    };
+    let positives = embeddings.narrow(0, batch.positives().start, batch.sentences)?; // [B, D]
+    let contrast = info_nce_with(&anchors, &positives, negatives, config, Some(&batch.row_groups()))?;
     let diagnostics = if diagnose { Some(diagnostics(&contrast)?) } else { None };
     Ok(StepLoss { loss: contrast.mean()?, diagnostics })
 }

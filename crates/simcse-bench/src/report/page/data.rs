@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 
-use crate::record::{Status, Summary};
+use crate::record::Status;
 use crate::report::LoadedRun;
 use crate::report::definition::PublishedRow;
 use crate::report::groups::{RunGroup, group_runs};
@@ -120,15 +120,14 @@ impl Cell {
 
 impl Run {
     fn new(run: &LoadedRun) -> Result<Self> {
-        let Summary { experiment, config, seed, .. } = &run.summary;
         let shown = run.summary.metrics.iter().filter(|(name, _)| is_shown(name));
         Ok(Self {
-            seed: *seed,
-            folder: format!("runs/{experiment}/{config}-s{seed}"),
+            seed: run.summary.seed,
+            folder: format!("runs/{}", run.summary.place()),
             status: run.summary.status,
             reason: run.summary.reason.clone(),
             selected_step: run.summary.selected_step,
-            curve: curve(&run.directory.join("metrics.jsonl"))?,
+            curve: run.logged(|line| Some((line["step"].as_u64()?, line["selection"].as_f64()?)))?,
             metrics: shown.map(|(name, value)| (name.clone(), *value)).collect(),
         })
     }
@@ -155,21 +154,4 @@ fn encoder(path: &Path) -> Result<String> {
         (Some(checkpoint), None) => checkpoint.to_owned(),
         (None, _) => "TextCNN".to_owned(),
     })
-}
-
-/// Mean dev Spearman by step, from the log of a run; nothing for runs without a log.
-fn curve(path: &Path) -> Result<Vec<(u64, f64)>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let mut points = Vec::new();
-    for line in text.lines() {
-        let line: serde_json::Value =
-            serde_json::from_str(line).with_context(|| path.display().to_string())?;
-        if let (Some(step), Some(score)) = (line["step"].as_u64(), line["selection"].as_f64()) {
-            points.push((step, score));
-        }
-    }
-    Ok(points)
 }
