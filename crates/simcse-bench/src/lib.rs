@@ -11,7 +11,7 @@
 //! | [`tasks`] | data sets scored to named metrics (`lcqmc/test/spearman`) |
 //! | [`baselines`] | what can be had without training |
 //! | [`record`] | one directory per run, the only writer under `results/` |
-//! | [`comparison`] | whether one configuration is better than another |
+//! | [`comparison`] | whether one configuration, or one run, is better than another |
 //! | [`stats`] | means over seeds, paired tests, bootstrap |
 //! | [`verify`] | whether the figures of a recorded run come out again |
 //! | [`report`] | tables from recorded runs, spliced into documents |
@@ -25,6 +25,7 @@ pub mod experiment;
 pub mod metrics;
 pub mod pretrained;
 pub mod record;
+mod recorded;
 pub mod report;
 pub mod stats;
 pub mod tasks;

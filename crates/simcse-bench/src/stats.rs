@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Context as _, ensure};
 use rand::RngExt as _;
+use rayon::prelude::*;
 use simcse_random::Stream;
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
@@ -98,7 +99,7 @@ pub struct PairedBootstrap {
 }
 
 /// Paired bootstrap over sentence pairs (Efron and Tibshirani 1993; Berg-Kirkpatrick et al. 2012): both
-/// methods are scored on the same draws of pairs. Draws depend on `seed` alone.
+/// methods are scored on the same draws of pairs. Draws depend on `seed` alone, not on threads.
 ///
 /// # Errors
 /// When lengths differ, there is no resample, or the metric is not defined on the pairs or on a resample.
@@ -111,7 +112,7 @@ pub fn paired_bootstrap<M, E>(
     seed: u64,
 ) -> anyhow::Result<PairedBootstrap>
 where
-    M: Fn(&[f64], &[f64]) -> Result<f64, E>,
+    M: Fn(&[f64], &[f64]) -> Result<f64, E> + Sync,
     E: std::error::Error + Send + Sync + 'static,
 {
     let count = gold.len();
@@ -119,14 +120,15 @@ where
     ensure!(count > 0 && resamples > 0, "a bootstrap needs pairs and resamples");
     let difference = metric(first, gold)? - metric(second, gold)?;
     let stream = Stream::from_seed(seed).named("paired-bootstrap");
-    let mut differences = Vec::with_capacity(resamples);
-    for resample in 0..resamples {
+    let resampled = |resample: usize| -> anyhow::Result<f64> {
         let mut rng = stream.fold(resample as u64).rng();
         let rows: Vec<usize> = (0..count).map(|_| rng.random_range(0..count)).collect();
         let pick = |values: &[f64]| rows.iter().map(|row| values[*row]).collect::<Vec<f64>>();
         let drawn = pick(gold);
-        differences.push(metric(&pick(first), &drawn)? - metric(&pick(second), &drawn)?);
-    }
+        Ok(metric(&pick(first), &drawn)? - metric(&pick(second), &drawn)?)
+    };
+    let mut differences: Vec<f64> =
+        (0..resamples).into_par_iter().map(resampled).collect::<anyhow::Result<_>>()?;
     differences.sort_by(f64::total_cmp);
     let share = |side: usize| (side + 1) as f64 / (resamples + 1) as f64;
     let below = differences.iter().filter(|value| **value <= 0.0).count();

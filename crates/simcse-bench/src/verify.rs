@@ -5,13 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::baselines::{Baseline, evaluate_baseline};
-use crate::config::{RunConfig, read_toml};
-use crate::embedder::load;
+use crate::config::RunConfig;
 use crate::experiment::RunOptions;
-use crate::experiment::run::precision;
-use crate::record::{Status, Summary};
-use crate::tasks::{CHINESE_TASKS, SCORED, evaluate, evaluation_hashes, load_task_sets};
+use crate::record::Summary;
+use crate::recorded::RecordedRun;
+use crate::tasks::{SCORED, evaluation_hashes, load_task_sets};
 
 /// How the figures were made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,40 +64,25 @@ pub fn verify(
     tolerance: f64,
     say: &dyn Fn(&str),
 ) -> Result<Verification> {
-    let summary = Summary::read(&directory.join("summary.json"))?;
-    let shown = directory.display();
-    ensure!(
-        summary.status == Status::Ok,
-        "{shown}: the run did not end well, and has no figures ({}); fix: run it again",
-        summary.reason.as_deref().unwrap_or_default()
-    );
-    ensure!(
-        summary.real_data,
-        "{shown}: a run on the bundled sample, whose figures are no results; fix: give a run on real data"
-    );
-    let config: toml::Table = read_toml(&directory.join("config.toml"))?;
-    if let Some(baseline) = Baseline::of_run(&summary, options.model_dir.as_deref())? {
-        let sets = load_task_sets(&options.source, &CHINESE_TASKS, &SCORED)?.sets;
-        check_data(&summary, &evaluation_hashes(&sets))?;
-        let found = evaluate_baseline(&baseline, &sets)?;
-        return Ok(compare(Method::Scored, &summary.metrics, &found, tolerance));
-    }
-    let config = RunConfig::from_table(config, &[]).with_context(|| shown.to_string())?;
-    let encoder = directory.join("encoder");
-    if train || !encoder.is_dir() {
-        let again = train_again(&config, options, say)?;
-        check_data(&summary, &again.evaluation_sha256)?;
+    let run = RecordedRun::read(directory)?;
+    let (summary, shown) = (&run.summary, directory.display());
+    let scorer = match run.config() {
+        Some(_) if train => None,
+        _ => run.scorer(options.model_dir.as_deref())?,
+    };
+    let Some(scorer) = scorer else {
+        let config = run.config().context("a run without a configuration")?;
+        let again = train_again(config, options, say)?;
+        check_data(summary, &again.evaluation_sha256)?;
         ensure!(
             again.data_sha256 == summary.data_sha256,
             "{shown}: was made with other data or checkpoints; fix: give the folders of the run"
         );
         return Ok(compare(Method::Trained, &summary.metrics, &again.metrics, tolerance));
-    }
-    let names: Vec<&str> = config.evaluation.tasks.iter().map(String::as_str).collect();
-    let sets = load_task_sets(&options.source, &names, &SCORED)?.sets;
-    check_data(&summary, &evaluation_hashes(&sets))?;
-    let found = evaluate(load(&encoder, precision(&config.encoder))?.as_ref(), &sets)?;
-    let mut verification = compare(Method::Scored, &summary.metrics, &found, tolerance);
+    };
+    let sets = load_task_sets(&options.source, &run.tasks(), &SCORED)?.sets;
+    check_data(summary, &evaluation_hashes(&sets))?;
+    let mut verification = compare(Method::Scored, &summary.metrics, &scorer.evaluate(&sets)?, tolerance);
     let of_training =
         |difference: &Difference| difference.found.is_none() && !difference.metric.contains('/');
     let (not_scored, differences) = verification.differences.into_iter().partition(of_training);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use simcse_bench::experiment::RunOptions;
+use simcse_bench::record::find_run;
 use simcse_bench::verify::{Difference, Method, Verification, verify};
 use simcse_train::interrupt::Interrupt;
 
@@ -51,7 +52,12 @@ impl VerifyCommand {
         };
         let mut failures = 0;
         for name in &self.runs {
-            let directory = self.directory(name)?;
+            let directory = find_run(&self.results, name).with_context(|| {
+                format!(
+                    "{name}: no finished run; fix: give EXPERIMENT/CONFIG-sSEED of {}",
+                    self.results.display()
+                )
+            })?;
             let found = verify(&directory, &options, self.train, self.tolerance, &say);
             let found = found.with_context(|| name.clone())?;
             let mut out = io::stdout().lock();
@@ -68,17 +74,6 @@ impl VerifyCommand {
             self.runs.len()
         );
         Ok(ExitCode::SUCCESS)
-    }
-
-    fn directory(&self, name: &str) -> Result<PathBuf> {
-        let places = [PathBuf::from(name), self.results.join("runs").join(name)];
-        let found = places.iter().find(|place| place.join("summary.json").is_file());
-        found.cloned().with_context(|| {
-            format!(
-                "{name}: no finished run; fix: give EXPERIMENT/CONFIG-sSEED of {}",
-                self.results.display()
-            )
-        })
     }
 }
 

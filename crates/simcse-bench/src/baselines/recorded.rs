@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use serde_json::json;
 use simcse_data::{DataSource, FileRecord, Origin, PairSet, Split};
 
-use super::{CharacterJaccard, MeanGivenVectors, MeanRandomVectors};
 use crate::record::{Outcome, RunDirectory, RunIdentity, Summary, files_sha256};
-use crate::tasks::{CHINESE_TASKS, Scores, evaluate, evaluate_scorer, evaluation_hashes, load_task_sets};
+use crate::recorded::RecordedScorer;
+use crate::tasks::{CHINESE_TASKS, Scores, evaluation_hashes, load_task_sets};
 
 /// File of character vectors below the model folder.
 pub const CHARACTER_VECTORS: &str = "char-vectors-zh/char_embedding_300.safetensors";
@@ -47,23 +47,25 @@ impl Baseline {
         }
     }
 
-    /// The baseline that a run recorded; `None` for a run of anything else. Vectors are those of the model folder.
+    /// Whether a run recorded a baseline.
+    pub(crate) fn is_of(summary: &Summary) -> bool {
+        summary.experiment == EXPERIMENT
+    }
+
+    /// The baseline that a run recorded. Vectors are those of the model folder.
     ///
     /// Fails when they are not there.
-    pub(crate) fn of_run(summary: &Summary, model_dir: Option<&Path>) -> anyhow::Result<Option<Self>> {
-        if summary.experiment != EXPERIMENT {
-            return Ok(None);
-        }
+    pub(crate) fn of_run(summary: &Summary, model_dir: Option<&Path>) -> anyhow::Result<Self> {
         let random = Self::MeanRandomVectors { seed: summary.seed };
         if summary.config == Self::CharacterJaccard.config() {
-            return Ok(Some(Self::CharacterJaccard));
+            return Ok(Self::CharacterJaccard);
         }
         if summary.config == random.config() {
-            return Ok(Some(random));
+            return Ok(random);
         }
         let path = model_dir.map(|folder| folder.join(CHARACTER_VECTORS)).filter(|path| path.is_file());
         let path = path.with_context(|| format!("no {CHARACTER_VECTORS}; fix: give --model-dir"))?;
-        Ok(Some(Self::MeanCharacterVectors { path }))
+        Ok(Self::MeanCharacterVectors { path })
     }
 
     fn label(&self) -> &'static str {
@@ -91,13 +93,9 @@ impl Baseline {
 /// All metrics of a baseline.
 ///
 /// # Errors
-/// When vectors cannot be read, or as [`evaluate`].
+/// When vectors cannot be read, or as [`crate::tasks::evaluate`].
 pub fn evaluate_baseline(baseline: &Baseline, sets: &[PairSet]) -> anyhow::Result<Scores> {
-    match baseline {
-        Baseline::CharacterJaccard => evaluate_scorer(&CharacterJaccard, sets),
-        Baseline::MeanRandomVectors { seed } => evaluate(&MeanRandomVectors::new(*seed), sets),
-        Baseline::MeanCharacterVectors { path } => evaluate(&MeanGivenVectors::load(path)?, sets),
-    }
+    RecordedScorer::of_baseline(baseline)?.evaluate(sets)
 }
 
 /// Scores every baseline on dev and test of the Chinese tasks and writes their run directories. Without

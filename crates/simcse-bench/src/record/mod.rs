@@ -22,7 +22,7 @@ pub use claim::Claim;
 pub use environment::Environment;
 pub(crate) use hash::without_origins;
 pub use hash::{config_sha256, files_sha256};
-pub use run_directory::{Outcome, RunDirectory, RunIdentity, finished_run};
+pub use run_directory::{Outcome, RunDirectory, RunIdentity, find_run, finished_run};
 pub(crate) use run_directory::{RUN_NAME, is_run_name};
 pub use simcse_data::sha256_hex;
 pub use simcse_data::write_whole;

@@ -52,6 +52,12 @@ impl RunIdentity {
     }
 }
 
+/// The directory of a run that ended: `EXPERIMENT/CONFIG-sSEED` below `runs` of the results folder, or a path.
+pub fn find_run(results: &Path, name: &str) -> Option<PathBuf> {
+    let places = [PathBuf::from(name), results.join("runs").join(name)];
+    places.into_iter().find(|place| place.join("summary.json").is_file())
+}
+
 /// How to mend what is no [`is_run_name`].
 pub(crate) const RUN_NAME: &str = "use lower-case letters, digits, `-`, `_` and `.`";
 

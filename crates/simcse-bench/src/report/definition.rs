@@ -1,12 +1,12 @@
 //! `results/tables.toml`: which runs make which table. New experiments add tables here, not code.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::LoadedRun;
+use super::published::{self, Published};
 use crate::tasks::CHINESE_TASKS;
 
 /// The whole file.
@@ -21,9 +21,9 @@ pub struct Definitions {
     /// Encoders whose speed is measured and set against their quality.
     #[serde(default)]
     pub encoders: Option<EncoderDefinition>,
-    /// Rows from publications.
-    #[serde(default)]
-    pub published: Vec<PublishedRow>,
+    /// What others published, from `published.csv` beside the file.
+    #[serde(skip)]
+    pub published: Vec<Published>,
 }
 
 /// One table; it is made three times, for test, dev and all splits.
@@ -51,10 +51,11 @@ pub struct TableDefinition {
     /// Configurations of the experiment `baselines` that stand above, in this order.
     #[serde(default)]
     pub baselines: Vec<String>,
-    /// Published values that stand beside the rows, in a last column.
+    /// Name of what others [`Published`] of the same settings with another encoder, a last column: to compare the shape of
+    /// an effect, not its height. Its figures are of configurations.
     #[serde(default)]
-    pub reference: Option<ReferenceColumn>,
-    /// Names of [`PublishedRow`]s that stand above.
+    pub reference: Option<String>,
+    /// Names of [`Published`] rows that stand above.
     #[serde(default)]
     pub published: Vec<String>,
     /// Whether a last column gives the average over the columns, for rows that have all of them.
@@ -93,18 +94,6 @@ pub struct EncoderDefinition {
     pub slowest: String,
     /// What quality is: columns of a table, of which the average is drawn.
     pub columns: Vec<ColumnDefinition>,
-}
-
-/// What others published of the same settings with another encoder: to compare the shape of an effect, not its height.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReferenceColumn {
-    /// Heading.
-    pub label: String,
-    /// Where the values stand, with encoder and split.
-    pub source: String,
-    /// By configuration, as fractions.
-    pub values: BTreeMap<String, f64>,
 }
 
 /// One column.
@@ -158,20 +147,6 @@ pub enum Best {
     None,
 }
 
-/// A row that others published.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PublishedRow {
-    /// Name, by which tables refer to it.
-    pub name: String,
-    /// The row's label.
-    pub label: String,
-    /// Where it stands, with the split.
-    pub source: String,
-    /// Metrics by full name, as fractions.
-    pub metrics: BTreeMap<String, f64>,
-}
-
 /// Which splits a table shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum View {
@@ -218,21 +193,22 @@ impl ColumnDefinition {
 }
 
 impl Definitions {
-    /// Reads `tables.toml`.
+    /// Reads `tables.toml`, and `published.csv` beside it.
     ///
     /// # Errors
-    /// When the file cannot be read, has an unknown key or a wrong type, or repeats or misses a name; the
+    /// When a file cannot be read, has an unknown key or a wrong type, or repeats or misses a name; the
     /// message names the file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).with_context(|| format!("{shown}: cannot be read"))?;
-        let definitions: Self = toml::from_str(&text).map_err(|error| {
+        let mut definitions: Self = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             anyhow::anyhow!(
                 "{shown}:{line}: {}; fix: see the comments of the file",
                 error.message().replace('\n', " ")
             )
         })?;
+        definitions.published = published::read(&path.with_file_name("published.csv"))?;
         definitions.check().with_context(|| shown.to_string())?;
         Ok(definitions)
     }
@@ -249,26 +225,12 @@ impl Definitions {
         }
         for table in &self.table {
             ensure!(!table.columns.is_empty(), "table {:?} has no columns", table.name);
-            for name in &table.published {
-                let known = self.published.iter().any(|row| row.name == *name);
-                ensure!(known, "table {:?}: no [[published]] row is named {name:?}", table.name);
-            }
-            // Recorded values are fractions, published ones are printed × 100: the slip is near.
-            for (config, value) in table.reference.iter().flat_map(|reference| &reference.values) {
-                ensure!(
-                    (-1.0..=1.0).contains(value),
-                    "table {:?}: {config} = {value} is no fraction",
-                    table.name
-                );
+            for name in table.published.iter().chain(&table.reference) {
+                let known = self.published.iter().any(|published| published.name == *name);
+                ensure!(known, "table {:?}: nothing in published.csv is named {name:?}", table.name);
             }
         }
         Ok(())
-    }
-
-    /// The published rows of a table, in its order.
-    pub(super) fn published_of(&self, table: &TableDefinition) -> Vec<PublishedRow> {
-        let find = |name: &String| self.published.iter().find(|row| row.name == *name).cloned();
-        table.published.iter().filter_map(find).collect()
     }
 }
 

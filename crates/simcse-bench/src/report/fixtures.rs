@@ -62,10 +62,17 @@ baselines = ["character-jaccard"]
 published = ["word2vec"]
 average = true
 columns = [{ label = "LCQMC", task = "lcqmc" }, { label = "ATEC", task = "atec" }]
-
-[[published]]
-name = "word2vec"
-label = "word2vec"
-source = "a README, test split"
-metrics = { "lcqmc/test/spearman" = 0.5946 }
 "#;
+
+/// `published.csv` for these.
+pub(super) const PUBLISHED: &str = "name,label,figure,value,source
+word2vec,word2vec,lcqmc/test/spearman,0.5946,\"a README, test split\"
+bert,BERT,dropout-0.1,0.825,\"a paper, table 3\"
+";
+
+/// Writes both below `results`.
+pub(super) fn write_definitions(results: &Path, tables: &str) {
+    std::fs::create_dir_all(results).unwrap();
+    std::fs::write(results.join("tables.toml"), tables).unwrap();
+    std::fs::write(results.join("published.csv"), PUBLISHED).unwrap();
+}

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! results/runs/*/*/summary.json ── runs ──► groups (one row each, checked) ──► table ──► md · csv · tex
-//! results/tables.toml ─────── definition ──────────────────────────────────────┘          │
+//! results/tables.toml ─────── definition ──────────────────────────────────────┤          │
+//! results/published.csv ───── published figures ───────────────────────────────┘          │
 //!                                              READMEs, docs/answers.md ◄────── splice ───┘
 //! ```
 //! Nothing here reckons a metric: a cell is the mean of what runs recorded.
@@ -18,6 +19,7 @@ mod growth;
 mod histograms;
 mod natural_order;
 mod page;
+mod published;
 mod render;
 mod runs;
 mod speed;
@@ -25,11 +27,10 @@ mod splice;
 mod table;
 mod trajectories;
 
-pub use definition::{
-    Best, ColumnDefinition, Definitions, PublishedRow, ReferenceColumn, TableDefinition, View,
-};
+pub use definition::{Best, ColumnDefinition, Definitions, TableDefinition, View};
 pub use files::{Report, generate};
 pub use histograms::{COSINES, Cosines};
+pub use published::Published;
 pub use runs::{LoadedRun, RunSet, load_results};
 pub use table::{Cell, Row, RowKind, Table, build_table};
 

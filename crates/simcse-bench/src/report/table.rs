@@ -3,9 +3,10 @@
 use anyhow::ensure;
 
 use super::LoadedRun;
-use super::definition::{Best, ColumnDefinition, PublishedRow, ReferenceColumn, TableDefinition, View};
+use super::definition::{Best, ColumnDefinition, TableDefinition, View};
 use super::groups::{RunGroup, group_runs};
 use super::natural_order::natural_key;
+use super::published::Published;
 use crate::comparison::Contestants;
 use crate::record::Status;
 use crate::stats::SampleSummary;
@@ -84,7 +85,8 @@ pub struct Cell {
 }
 
 /// Builds one view of a table from `runs`: the ceiling, published rows, baselines, then the runs of the
-/// experiment by group and label (of every experiment, if the definition names none).
+/// experiment by group and label (of every experiment, if the definition names none). `published` has what the definition
+/// names; what it lacks is left out.
 ///
 /// # Errors
 /// When runs of one row differ in more than the seed, or two rows were scored on different data.
@@ -92,7 +94,7 @@ pub fn build_table(
     definition: &TableDefinition,
     view: View,
     runs: &[LoadedRun],
-    published: &[PublishedRow],
+    published: &[Published],
 ) -> anyhow::Result<Table> {
     let groups = group_runs(runs)?;
     let chosen = choose(definition, &groups);
@@ -100,7 +102,9 @@ pub fn build_table(
     let mut recorded: Vec<Row> = chosen.iter().map(|group| run_row(definition, view, group)).collect();
     mark_best(definition, view, &chosen, &mut recorded);
     let mut rows: Vec<Row> = ceiling_row(definition, view, &chosen).into_iter().collect();
-    rows.extend(published.iter().filter_map(|row| published_row(definition, view, row)));
+    let named = |name: &String| published.iter().find(|published| published.name == *name);
+    let above = definition.published.iter().filter_map(named);
+    rows.extend(above.filter_map(|row| published_row(definition, view, row)));
     rows.extend(recorded);
     let mut columns = definition.columns.clone();
     if definition.average {
@@ -111,19 +115,19 @@ pub fn build_table(
         });
     }
     let mut notes: Vec<String> = definition.note.iter().cloned().collect();
-    if let Some(reference) = &definition.reference {
+    if let Some(reference) = definition.reference.as_ref().and_then(named) {
         columns.push(add_reference(reference, &columns[0], &mut rows));
-        notes.push(format!("{}: {}.", reference.label, reference.source));
+        notes.push(format!("{}: {}.", reference.label, reference.source()));
     }
     let name = format!("{}.{}", definition.name, view.name());
     Ok(Table { name, title: definition.title.clone(), view, columns, rows, notes })
 }
 
 /// Adds the published value of each row's configuration as its last cell; returns the column, shown as `like`.
-fn add_reference(reference: &ReferenceColumn, like: &ColumnDefinition, rows: &mut [Row]) -> ColumnDefinition {
+fn add_reference(reference: &Published, like: &ColumnDefinition, rows: &mut [Row]) -> ColumnDefinition {
     for row in rows {
         let config = if let RowKind::Runs { config, .. } = &row.kind { config.as_str() } else { "" };
-        let value = reference.values.get(config);
+        let value = reference.figures.get(config);
         row.cells.push(value.map(|value| Cell { mean: *value, sd: None, best: false }));
     }
     ColumnDefinition {
@@ -242,9 +246,9 @@ fn fixed_row(
     Some(Row { kind, label: label.to_owned(), cells })
 }
 
-fn published_row(definition: &TableDefinition, view: View, row: &PublishedRow) -> Option<Row> {
-    let kind = RowKind::Published { source: row.source.clone() };
-    fixed_row(definition, kind, &row.label, |column| row.metrics.get(&column.metric_name(view)).copied())
+fn published_row(definition: &TableDefinition, view: View, row: &Published) -> Option<Row> {
+    let kind = RowKind::Published { source: row.source() };
+    fixed_row(definition, kind, &row.label, |column| row.figures.get(&column.metric_name(view)).copied())
 }
 
 /// Every run recorded the ceiling of what it was scored on; [`refuse_different_data`] saw that it is one.

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use super::fixtures::{TABLES, changed, run, write};
+use super::fixtures::{TABLES, changed, run, write, write_definitions};
 use super::*;
 use crate::record::Status;
 
 fn definitions() -> Definitions {
-    toml::from_str(TABLES).unwrap()
+    let folder = tempfile::tempdir().unwrap();
+    write_definitions(folder.path(), TABLES);
+    Definitions::read(&folder.path().join("tables.toml")).unwrap()
 }
 
 fn table(runs: &[LoadedRun]) -> anyhow::Result<Table> {
@@ -104,14 +106,10 @@ fn the_highest_is_bold_only_where_a_test_says_that_it_is_better_than_every_other
 
 #[test]
 fn published_values_stand_beside_the_rows_of_their_configurations() {
-    let mut definition = definitions().table.remove(0);
-    definition.reference = Some(ReferenceColumn {
-        label: "BERT".to_owned(),
-        source: "a paper, table 3".to_owned(),
-        values: [("dropout-0.1".to_owned(), 0.825)].into(),
-    });
+    let mut definitions = definitions();
+    definitions.table[0].reference = Some("bert".to_owned());
     let runs = [three_seeds(), vec![run("dropout-9", 1, 0.5)]].concat();
-    let table = build_table(&definition, View::Test, &runs, &[]).unwrap();
+    let table = build_table(&definitions.table[0], View::Test, &runs, &definitions.published).unwrap();
     let text = render::markdown(&table);
     assert!(text.contains("| | n | LCQMC | ATEC | average | BERT |"), "{text}");
     assert!(text.contains("| dropout 0.1 | 3 | 61.0 ± 1.0 | — | — | 82.5 |"), "{text}");
@@ -220,7 +218,7 @@ fn stale_files_are_found_and_mended() {
     let root = tempfile::tempdir().unwrap();
     let results = root.path().join("results");
     std::fs::create_dir_all(results.join("tables")).unwrap();
-    std::fs::write(results.join("tables.toml"), TABLES).unwrap();
+    write_definitions(&results, TABLES);
     let readme = "# Title\n<!-- BEGIN: textcnn.test -->\n<!-- END: textcnn.test -->\n";
     std::fs::write(root.path().join("README.md"), readme).unwrap();
     std::fs::write(results.join("tables/old.test.md"), "left over").unwrap();
@@ -248,7 +246,7 @@ fn stale_files_are_found_and_mended() {
 fn an_unknown_key_in_the_definitions_names_file_and_line() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tables.toml");
-    std::fs::write(&path, TABLES.replace("average = true", "avrage = true")).unwrap();
+    write_definitions(folder.path(), &TABLES.replace("average = true", "avrage = true"));
     let error = format!("{:#}", Definitions::read(&path).unwrap_err());
     assert!(error.contains("tables.toml:8: unknown field `avrage`"), "{error}");
     assert_eq!(error.lines().count(), 1);

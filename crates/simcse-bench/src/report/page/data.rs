@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::record::Status;
 use crate::report::LoadedRun;
-use crate::report::definition::PublishedRow;
 use crate::report::groups::{RunGroup, group_runs};
+use crate::report::published::Published;
 use crate::stats::SampleSummary;
 
 /// Last parts of the metrics that the page shows.
@@ -61,12 +61,12 @@ struct Run {
 }
 
 impl PageData {
-    pub(super) fn new(runs: &[LoadedRun], published: &[PublishedRow]) -> Result<Self> {
+    pub(super) fn new(runs: &[LoadedRun], published: &[&Published]) -> Result<Self> {
         let mut rows = Vec::new();
         for group in group_runs(runs)? {
             rows.push(Row::of_runs(&group)?);
         }
-        rows.extend(published.iter().map(Row::of_publication));
+        rows.extend(published.iter().map(|row| Row::of_publication(row)));
         Ok(Self { rows })
     }
 }
@@ -91,7 +91,7 @@ impl Row {
         })
     }
 
-    fn of_publication(row: &PublishedRow) -> Self {
+    fn of_publication(row: &Published) -> Self {
         let cell = |(name, value): (&String, &f64)| (name.clone(), Cell(*value, None, None, None));
         Self {
             experiment: "published".to_owned(),
@@ -102,8 +102,8 @@ impl Row {
             seeds: 0,
             tried: 0,
             transductive: false,
-            source: Some(row.source.clone()),
-            metrics: row.metrics.iter().map(cell).collect(),
+            source: Some(row.source()),
+            metrics: row.figures.iter().map(cell).collect(),
             runs: Vec::new(),
         }
     }

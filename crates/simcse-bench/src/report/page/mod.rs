@@ -10,6 +10,7 @@ use anyhow::Result;
 use self::data::PageData;
 use super::LoadedRun;
 use super::definition::Definitions;
+use super::published::Published;
 
 const TEMPLATE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -28,7 +29,12 @@ pub(super) struct Figure {
 ///
 /// Fails when the configuration of a run or its log cannot be read.
 pub(super) fn html(runs: &[LoadedRun], definitions: &Definitions, figures: &[Figure]) -> Result<String> {
-    let data = serde_json::to_string(&PageData::new(runs, &definitions.published)?)?;
+    // What stands beside rows of a table belongs to them alone.
+    let is_row = |published: &&Published| {
+        definitions.table.iter().any(|table| table.published.contains(&published.name))
+    };
+    let published: Vec<&Published> = definitions.published.iter().filter(is_row).collect();
+    let data = serde_json::to_string(&PageData::new(runs, &published)?)?;
     let figures: String = figures.iter().map(figure).collect();
     // `</` ends a script wherever it stands in it.
     let parts = [

@@ -1,12 +1,11 @@
-//! Is one configuration better than another? A paired test over seeds, as METHODOLOGY.md fixes it.
+//! Is one configuration better than another? A paired test over seeds.
 
 use anyhow::{Result, ensure};
 
+use super::Verdict;
 use crate::record::{Status, Summary};
 use crate::stats::{PairedTTest, SampleSummary, paired_t_test};
 
-/// p below which a difference is claimed (METHODOLOGY.md).
-pub const CLAIMED: f64 = 0.05;
 /// The seed of a configuration in which nothing is random: its single run stands for any seed.
 const NO_SEED: u64 = 0;
 
@@ -21,27 +20,12 @@ pub struct Comparison {
     pub test: Option<PairedTTest>,
 }
 
-/// What can be said of the first configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Better than the second.
-    Better,
-    /// Worse than the second.
-    Worse,
-    /// No difference can be claimed.
-    Open,
-    /// No test can be made.
-    Untested,
-}
-
 impl Comparison {
     /// What can be said of the first configuration, where a higher value is better.
     pub fn verdict(&self) -> Verdict {
         match &self.test {
             None => Verdict::Untested,
-            Some(test) if test.p >= CLAIMED => Verdict::Open,
-            Some(test) if test.difference > 0.0 => Verdict::Better,
-            Some(_) => Verdict::Worse,
+            Some(test) => Verdict::of(test.difference, test.p),
         }
     }
 
