@@ -69,6 +69,10 @@ growth *arguments:
 encoder-speed *arguments:
     python3 benches/encoders.py "$@"
 
+# Measure time and memory of the trainings of [costs] in results/tables.toml into results/bench (ten minutes, idle machine)
+costs *arguments:
+    python3 benches/costs.py "$@"
+
 # Count the cosines of the recorded encoders by gold class into results/bench, for the figure
 cosines *arguments:
     cargo run --release --locked --quiet -p simcse-cli -- cosines "$@"

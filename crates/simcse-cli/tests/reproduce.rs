@@ -32,10 +32,10 @@ sweeps = ["sweep.toml"]
 columns = [{ label = "LCQMC", task = "lcqmc" }]
 "#;
 
-fn reproduce(world: &World, table: &str) -> Output {
+fn reproduce(world: &World, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_simcse"));
     world.prepare(&mut command);
-    command.args(["reproduce", table, "--data-dir", "data"]).output().unwrap()
+    command.arg("reproduce").args(arguments).args(["--data-dir", "data"]).output().unwrap()
 }
 
 #[test]
@@ -43,14 +43,22 @@ fn what_a_table_needs_is_run_once() {
     let world = World::with(env!("CARGO_BIN_EXE_simcse"), "", &small_text_cnn(CONFIG));
     world.write("sweep.toml", SWEEP.as_bytes());
     world.write("results/tables.toml", TABLES.as_bytes());
-    let line = error_line(&reproduce(&world, "none"));
+    let line = error_line(&reproduce(&world, &["none"]));
     assert!(line.contains("no table \"none\"; fix: give one of temperature"), "{line}");
-    let output = reproduce(&world, "temperature");
+    let listed = || {
+        let output = reproduce(&world, &["temperature", "--list"]);
+        (String::from_utf8(output.stdout.clone()).unwrap(), stderr(&output))
+    };
+    let runs = "textcnn/temperature-0.05-s1\ntextcnn/temperature-0.1-s1\n";
+    assert_eq!(listed(), (runs.to_owned(), "2 runs are missing\n".to_owned()));
+    assert!(world.files("results").len() == 1, "to list is not to run");
+    let output = reproduce(&world, &["temperature"]);
     assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(listed(), (String::new(), "0 runs are missing\n".to_owned()));
     let files = world.files("results");
     let runs: Vec<&str> = files.keys().filter_map(|name| name.strip_suffix("/summary.json")).collect();
     assert_eq!(runs, ["runs/textcnn/temperature-0.05-s1", "runs/textcnn/temperature-0.1-s1"]);
-    let again = reproduce(&world, "temperature");
+    let again = reproduce(&world, &["temperature"]);
     assert!(again.status.success() && stderr(&again).is_empty(), "{}", stderr(&again));
     assert!(world.files("results") == files, "nothing is run twice");
 }

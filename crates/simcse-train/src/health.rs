@@ -22,6 +22,9 @@ pub struct HealthConfig {
 const SAME: f64 = 1.0 - 1e-6;
 /// Mean cosine of unrelated sentences from which all embeddings count as alike.
 const COLLAPSED: f64 = 0.999;
+/// Steps that an encoder which begins with all embeddings alike has to tell sentences apart. The first vector of a
+/// checkpoint that nothing was ever read from is such a beginning, and SimCSE leaves it within some tens of steps.
+const ALIKE_FROM_THE_BEGINNING: u64 = 100;
 /// Share of the chance loss below which a loss has left the chance level.
 const LEFT_CHANCE: f64 = 0.98;
 /// Steps between two looks at the similarities.
@@ -38,12 +41,15 @@ pub struct Health {
     identical: u64,
     /// Looks in a row at which all embeddings were alike.
     collapsed: u64,
+    /// Whether a look has found embeddings that were not alike.
+    #[serde(default)]
+    apart: bool,
 }
 
 impl Health {
     /// A fresh watch.
     pub fn new(config: HealthConfig) -> Self {
-        Self { config, running_loss: None, identical: 0, collapsed: 0 }
+        Self { config, running_loss: None, identical: 0, collapsed: 0, apart: false }
     }
 
     /// Whether the similarities of the step with `done` steps before it are to be looked at: all of the
@@ -70,10 +76,12 @@ impl Health {
         };
         self.identical = in_a_row(self.identical, seen.positive_cosine, SAME);
         self.collapsed = in_a_row(self.collapsed, seen.negative_cosine, COLLAPSED);
+        self.apart |= self.collapsed == 0;
         // One batch may be odd; three looks in a row are the rule.
-        if self.collapsed >= 3 {
+        if self.collapsed >= 3 && (self.apart || step > ALIKE_FROM_THE_BEGINNING) {
+            let what = if self.apart { "has collapsed" } else { "has been so from the beginning" };
             return unhealthy(format!(
-                "all embeddings are alike (unrelated sentences at mean cosine {:.6}): the encoder has collapsed; \
+                "all embeddings are alike (unrelated sentences at mean cosine {:.6}): the encoder {what}; \
                  lower the learning rate, or look for a bias that drowns the input",
                 seen.negative_cosine.unwrap_or(f64::NAN)
             ));
@@ -114,9 +122,17 @@ mod tests {
         Health::new(HealthConfig { identical_views_allowed, chance_level_steps: 10 })
     }
 
+    const ALIKE: Diagnostics = Diagnostics { negative_cosine: Some(0.9999), ..FINE };
+
     /// Runs ten steps and gives the message of the first finding.
-    fn finding(mut health: Health, loss: f64, seen: Diagnostics) -> Option<String> {
-        (1..=10).find_map(|step| health.check(step, loss, Some(&seen)).err()).map(|error| error.to_string())
+    fn finding(health: Health, loss: f64, seen: Diagnostics) -> Option<String> {
+        first_finding(health, loss, &[seen; 10]).map(|(_, finding)| finding)
+    }
+
+    /// Step and message of the first finding, where each step is looked at.
+    fn first_finding(mut health: Health, loss: f64, seen: &[Diagnostics]) -> Option<(u64, String)> {
+        let mut steps = (1..).zip(seen);
+        steps.find_map(|(step, seen)| Some((step, health.check(step, loss, Some(seen)).err()?.to_string())))
     }
 
     #[test]
@@ -128,7 +144,6 @@ mod tests {
     fn each_way_of_not_learning_is_named() {
         let cases = [
             (f64::NAN, FINE, "loss is NaN"),
-            (1.0, Diagnostics { negative_cosine: Some(0.9999), ..FINE }, "all embeddings are alike"),
             (1.0, Diagnostics { positive_cosine: Some(1.0), ..FINE }, "dropout does not act"),
             (3.99, FINE, "nothing is learnt"),
         ];
@@ -138,13 +153,31 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_collapse_is_found_at_its_third_look() {
+        let seen = [[FINE; 4], [ALIKE; 4]].concat();
+        let (step, found) = first_finding(health(false), 1.0, &seen).unwrap();
+        assert_eq!(step, 7);
+        assert!(found.contains("all embeddings are alike") && found.contains("has collapsed"), "{found}");
+    }
+
+    #[test]
+    fn an_encoder_that_begins_alike_has_a_hundred_steps() {
+        let seen = [vec![ALIKE; 100], vec![FINE; 10]].concat();
+        assert_eq!(first_finding(health(false), 1.0, &seen), None);
+        let (step, found) = first_finding(health(false), 1.0, &[ALIKE; 200]).unwrap();
+        assert_eq!(step, 101);
+        assert!(found.contains("has been so from the beginning"), "{found}");
+    }
+
     /// CoSENT is 0 or anything above it; a loss of 3.99 says nothing.
     #[test]
     fn a_ranking_is_not_judged_by_what_it_does_not_know() {
         let ranking = Diagnostics { positive_cosine: None, chance_loss: None, ..FINE };
         assert_eq!(finding(health(false), 3.99, ranking), None);
-        let alike = Diagnostics { negative_cosine: Some(0.9999), ..ranking };
-        assert!(finding(health(false), 3.99, alike).unwrap().contains("all embeddings are alike"));
+        let alike = Diagnostics { negative_cosine: ALIKE.negative_cosine, ..ranking };
+        let found = first_finding(health(false), 3.99, &[alike; 200]).unwrap().1;
+        assert!(found.contains("all embeddings are alike"), "{found}");
         let alone = Diagnostics { negative_cosine: None, ..ranking };
         assert_eq!(finding(health(false), 3.99, alone), None);
     }

@@ -45,6 +45,9 @@ pub struct SweepOptions {
     /// without it
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
+    /// Runs nothing, and prints what has not ended well yet, one EXPERIMENT/CONFIG-sSEED a line
+    #[arg(long, conflicts_with = "slurm")]
+    list: bool,
     /// Runs nothing, and prints the script of a SLURM array job of N tasks instead
     #[arg(long, value_name = "N", conflicts_with = "shard")]
     slurm: Option<NonZeroUsize>,
@@ -79,6 +82,9 @@ impl SweepOptions {
             profile::enable();
         }
         let sweep = Sweep { configs: &configs, shard: self.shard, options: &options };
+        if self.list {
+            return list(&sweep.missing());
+        }
         let walked = sweep.walk(&say, self.profile)?;
         writeln!(std::io::stdout(), "{}", report::terminal_table(&walked.summaries)?)?;
         if walked.elsewhere > 0 {
@@ -92,6 +98,16 @@ impl SweepOptions {
         );
         Ok(())
     }
+}
+
+/// Runs on standard output, their number on standard error.
+fn list(missing: &[&RunConfig]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    for config in missing {
+        writeln!(out, "{}/{}-s{}", config.experiment, config.name, config.seed)?;
+    }
+    say(&format!("{} runs are missing", missing.len()));
+    Ok(())
 }
 
 /// Each run once: several files may describe the same one. Fails when they describe it differently.

@@ -21,6 +21,9 @@ pub struct Definitions {
     /// Encoders whose speed is measured and set against their quality.
     #[serde(default)]
     pub encoders: Option<EncoderDefinition>,
+    /// Trainings whose time and memory are measured.
+    #[serde(default)]
+    pub costs: Option<CostDefinition>,
     /// What others published, from `published.csv` beside the file.
     #[serde(skip)]
     pub published: Vec<Published>,
@@ -94,6 +97,18 @@ pub struct EncoderDefinition {
     pub slowest: String,
     /// What quality is: columns of a table, of which the average is drawn.
     pub columns: Vec<ColumnDefinition>,
+}
+
+/// Trainings that `just costs` measures.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CostDefinition {
+    /// Heading.
+    pub title: String,
+    /// A sentence below the table.
+    pub note: String,
+    /// Configurations as `EXPERIMENT/CONFIG`; the first is what the others are compared with.
+    pub runs: Vec<String>,
 }
 
 /// One column.

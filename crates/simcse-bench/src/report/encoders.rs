@@ -29,10 +29,11 @@ struct Measurements {
     encoders: BTreeMap<String, Measured>,
 }
 
+/// What measured.
 #[derive(Debug, Deserialize)]
-struct Machine {
-    cpu: String,
-    cores: usize,
+pub(super) struct Machine {
+    pub(super) cpu: String,
+    pub(super) cores: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -212,7 +213,7 @@ fn draw(definition: &EncoderDefinition, points: &[Point]) -> Result<String> {
     Ok(svg)
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     Data::new(values.to_vec()).median()
 }
 

@@ -8,7 +8,8 @@ use anyhow::Context as _;
 use super::definition::{Definitions, View};
 use super::page::{self, Figure};
 use super::{
-    build_table, differences, encoders, growth, histograms, load_results, render, speed, splice, trajectories,
+    build_table, costs, differences, encoders, growth, histograms, load_results, render, speed, splice,
+    trajectories,
 };
 use crate::record::{Summary, write_whole};
 
@@ -71,6 +72,11 @@ pub fn generate(root: &Path) -> anyhow::Result<Report> {
         }
         if let Some(svg) = histograms::figure(root, definition, &set.runs)? {
             made.figure("cosines", HISTOGRAMS, svg);
+        }
+    }
+    if let Some(definition) = &definitions.costs {
+        if let Some(markdown) = costs::markdown(root, definition, &set.runs)? {
+            made.table("costs", &markdown);
         }
     }
     if let Some(markdown) = speed::peers(root)? {

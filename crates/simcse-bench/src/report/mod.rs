@@ -9,6 +9,7 @@
 //! Nothing here reckons a metric: a cell is the mean of what runs recorded.
 
 mod chart;
+mod costs;
 mod definition;
 mod differences;
 mod encoders;

@@ -41,9 +41,7 @@ impl Sweep<'_> {
     /// # Errors
     /// After Ctrl-C; for one run alone, when it fails or another process is at it.
     pub fn walk(&self, say: &dyn Fn(&str), with_profile: bool) -> Result<Walked> {
-        let is_own = |number: &usize| self.shard.is_none_or(|shard| shard.has(*number));
-        let own: Vec<&RunConfig> =
-            (0..self.configs.len()).filter(is_own).map(|number| &self.configs[number]).collect();
+        let own = self.own();
         let (mut walked, mut elsewhere, mut clock) = (Walked::default(), Vec::new(), Clock::default());
         for (number, config) in own.iter().enumerate() {
             let at = format!("{} seed {}", config.name, config.seed);
@@ -68,7 +66,7 @@ impl Sweep<'_> {
                     continue;
                 }
             }
-            let left = self.missing(&own[number..]);
+            let left = own[number..].iter().filter(|config| self.is_missing(config)).count();
             say(&format!("[{}/{}] {at}{}", number + 1, own.len(), clock.remark(left)));
             let began = Instant::now();
             let result = self.options.run(config, say);
@@ -87,6 +85,20 @@ impl Sweep<'_> {
             self.look_again(config, &mut walked, say)?;
         }
         Ok(walked)
+    }
+
+    /// This process's own runs that have not ended well yet with the same configuration, or cannot be read.
+    pub fn missing(&self) -> Vec<&RunConfig> {
+        self.own().into_iter().filter(|config| self.is_missing(config)).collect()
+    }
+
+    fn is_missing(&self, config: &RunConfig) -> bool {
+        self.options.again || !matches!(self.options.recorded(config), Ok(Some(_)))
+    }
+
+    fn own(&self) -> Vec<&RunConfig> {
+        let is_own = |number: &usize| self.shard.is_none_or(|shard| shard.has(*number));
+        (0..self.configs.len()).filter(is_own).map(|number| &self.configs[number]).collect()
     }
 
     /// What became meanwhile of a run that another process was at.
@@ -114,11 +126,6 @@ impl Sweep<'_> {
     /// One run alone is looked at closely, data included, by [`RunOptions::run`].
     fn done(&self, config: &RunConfig) -> Result<Option<Summary>> {
         if self.options.again || self.is_one() { Ok(None) } else { self.options.recorded(config) }
-    }
-
-    /// How many of these have not ended well yet, or cannot be read.
-    fn missing(&self, configs: &[&RunConfig]) -> usize {
-        configs.iter().filter(|config| !matches!(self.done(config), Ok(Some(_)))).count()
     }
 }
 
