@@ -49,6 +49,7 @@ impl VerifyCommand {
             interrupt: Interrupt::of_process()?,
             again: false,
             cache: self.cache_dir.clone(),
+            save_encoders: false,
         };
         let mut failures = 0;
         for name in &self.runs {

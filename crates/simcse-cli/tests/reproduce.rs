@@ -58,6 +58,15 @@ fn what_a_table_needs_is_run_once() {
     let files = world.files("results");
     let runs: Vec<&str> = files.keys().filter_map(|name| name.strip_suffix("/summary.json")).collect();
     assert_eq!(runs, ["runs/textcnn/temperature-0.05-s1", "runs/textcnn/temperature-0.1-s1"]);
+    let encoder = |seed: u32| format!("runs/textcnn/temperature-0.1-s{seed}/encoder/model.safetensors");
+    assert!(files.contains_key(&encoder(1)), "{:?}", files.keys());
+    let output = reproduce(&world, &["temperature", "--seed", "2", "--no-encoders", "--out", "other"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let others = world.files("other");
+    assert!(
+        others.contains_key("runs/textcnn/temperature-0.1-s2/summary.json")
+            && !others.contains_key(&encoder(2))
+    );
     let again = reproduce(&world, &["temperature"]);
     assert!(again.status.success() && stderr(&again).is_empty(), "{}", stderr(&again));
     assert!(world.files("results") == files, "nothing is run twice");

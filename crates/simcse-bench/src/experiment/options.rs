@@ -35,6 +35,9 @@ pub struct SweepOptions {
     /// Folder that keeps embeddings of untrained encoders, so that raw and whitened rows compute them once
     #[arg(long, value_name = "DIR", env = "SIMCSE_CACHE_DIR")]
     cache_dir: Option<PathBuf>,
+    /// Leaves records without encoders, which take a hundred megabytes each and more where they are transformers
+    #[arg(long)]
+    no_encoders: bool,
     /// Prints where the time of training steps went, kernel by kernel
     #[arg(long)]
     profile: bool,
@@ -77,6 +80,7 @@ impl SweepOptions {
             interrupt: Interrupt::of_process()?,
             again: self.again,
             cache: self.cache_dir.clone(),
+            save_encoders: !self.no_encoders,
         };
         if self.profile {
             profile::enable();

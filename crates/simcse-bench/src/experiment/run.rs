@@ -44,6 +44,8 @@ pub struct RunOptions {
     pub again: bool,
     /// Where embeddings of encoders that are not trained are kept; `None`: nowhere.
     pub cache: Option<PathBuf>,
+    /// Whether encoders are left beside their records.
+    pub save_encoders: bool,
 }
 
 impl RunOptions {
@@ -181,7 +183,9 @@ impl RunOptions {
             None => evaluate(&encoder, &prepared.evaluation)?,
         };
         metrics.extend(trained.closing_metrics.iter().cloned());
-        encoder.save(&identity.directory(&self.results).join("encoder"))?;
+        if self.save_encoders {
+            encoder.save(&identity.directory(&self.results).join("encoder"))?;
+        }
         let sentences = trained.steps as f64 * config.train.batch_size as f64;
         let rate = if trained.seconds > 0.0 { sentences / trained.seconds } else { 0.0 };
         Ok(Outcome::ok(metrics, trained.selected.step, trained.steps, rate))
