@@ -74,10 +74,10 @@ pub fn generate(root: &Path) -> anyhow::Result<Report> {
             made.figure("cosines", HISTOGRAMS, svg);
         }
     }
-    if let Some(definition) = &definitions.costs {
-        if let Some(markdown) = costs::markdown(root, definition, &set.runs)? {
-            made.table("costs", &markdown);
-        }
+    if let Some(definition) = &definitions.costs
+        && let Some(markdown) = costs::markdown(root, definition, &set.runs)?
+    {
+        made.table("costs", &markdown);
     }
     if let Some(markdown) = speed::peers(root)? {
         made.table("speed", &markdown);
