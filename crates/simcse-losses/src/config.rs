@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DistillationConfig, LossError, MarginSoftmaxConfig, Result, Similarity};
+use crate::{BatchCentresConfig, DistillationConfig, LossError, MarginSoftmaxConfig, Result, Similarity};
 
 /// Beyond these bounds float32 logits lose the differences that the loss lives on. They serve for scales,
 /// which are inverse temperatures, as well.
@@ -20,6 +20,8 @@ pub enum LossConfig {
     Cosent(CosentConfig),
     /// `kind = "margin_softmax"`.
     MarginSoftmax(MarginSoftmaxConfig),
+    /// `kind = "batch_centres"`.
+    BatchCentres(BatchCentresConfig),
     /// `kind = "distillation"`.
     Distillation(DistillationConfig),
 }
@@ -31,6 +33,7 @@ impl LossConfig {
             Self::InfoNce(config) => config.validate(),
             Self::Cosent(config) => config.validate(),
             Self::MarginSoftmax(config) => config.validate(),
+            Self::BatchCentres(config) => config.validate(),
             Self::Distillation(config) => config.validate(),
         }
     }

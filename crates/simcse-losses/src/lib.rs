@@ -8,6 +8,7 @@
 //! | [`negatives`] | hard negatives, queue and equal texts, for `info_nce` |
 //! | [`cosent`](mod@cosent) | order of cosines after gold scores (Su 2022) |
 //! | [`margin`] | softmax over sentence classes with a margin |
+//! | [`batch_centres`](mod@batch_centres) | the same over the classes of a batch, whose centres are the means of their views |
 //! | [`distillation`] | what a student takes over from a teacher's embeddings |
 //! | [`masked_lm`] | cross-entropy of masked tokens over the vocabulary |
 //! | [`geometry`] | alignment and uniformity (Wang and Isola 2020), for evaluation |
@@ -19,6 +20,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails may panic"))]
 
+pub mod batch_centres;
 pub mod config;
 mod contrast;
 pub mod cosent;
@@ -33,6 +35,7 @@ pub mod masked_lm;
 pub mod negatives;
 pub mod similarity;
 
+pub use batch_centres::{BatchCentres, BatchCentresConfig, batch_centres};
 pub use config::{Candidates, CosentConfig, InfoNceConfig, LossConfig, QueueConfig};
 pub use cosent::cosent;
 pub use distillation::DistillationConfig;

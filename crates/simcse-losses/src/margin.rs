@@ -75,6 +75,9 @@ pub enum InitialCentres {
     Random,
     /// The untrained encoder's embeddings of the sentences, dropout off.
     Embeddings,
+    /// The same at unit length, less their mean, at unit length again: as many directions, without the one that all share. A
+    /// learning rate means more to them, since the untrained embeddings of a TextCNN are some twenty long.
+    CentredEmbeddings,
 }
 
 impl MarginSoftmaxConfig {

@@ -50,6 +50,11 @@ pub enum TrainingText {
 }
 
 impl DataConfig {
+    /// Tokens at which training sentences are cut.
+    pub fn most_train_tokens(&self) -> usize {
+        self.train_max_tokens.unwrap_or(self.max_tokens)
+    }
+
     /// The kind of text and its sources; `None` unless exactly one kind has sources.
     pub fn text(&self) -> Option<(TrainingText, &[String])> {
         match (self.train.as_slice(), self.triplets.as_slice(), self.pairs.as_slice()) {

@@ -91,11 +91,14 @@ impl RunConfig {
             LossConfig::InfoNce(_) => ("info_nce", false),
             LossConfig::Cosent(_) => ("cosent", true),
             LossConfig::MarginSoftmax(_) => ("margin_softmax", false),
+            LossConfig::BatchCentres(_) => ("batch_centres", false),
             LossConfig::Distillation(_) => ("distillation", false),
         };
         let fix = "use cosent for data.pairs, and info_nce for data.train and data.triplets";
         check(of_pairs == is(TrainingText::Pairs), "loss.kind", &kind, fix)?;
-        if let LossConfig::MarginSoftmax(_) | LossConfig::Distillation(_) = &self.loss {
+        if let LossConfig::MarginSoftmax(_) | LossConfig::BatchCentres(_) | LossConfig::Distillation(_) =
+            &self.loss
+        {
             let fix = "use info_nce, or unlabelled sentences under data.train";
             check(is(TrainingText::Sentences), "loss.kind", &kind, fix)?;
         }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use candle_core::Tensor;
 use simcse_data::{SentenceClasses, TokenBatch};
-use simcse_losses::{InitialCentres, MarginSoftmaxConfig};
+use simcse_losses::{InitialCentres, MarginSoftmaxConfig, l2_normalize};
 use simcse_model::{Mode, SentenceEncoder};
 use simcse_random::Stream;
 use simcse_train::class_table::ClassTable;
@@ -45,6 +45,12 @@ pub(super) fn objective(
         InitialCentres::Embeddings => {
             let centres = first_embeddings(encoder, &prepared.tokenized.sequences, &class_of, count)?;
             ClassTable::new(&centres, margin.sub_centres)?
+        }
+        InitialCentres::CentredEmbeddings => {
+            let unit =
+                l2_normalize(&first_embeddings(encoder, &prepared.tokenized.sequences, &class_of, count)?)?;
+            let centred = l2_normalize(&unit.broadcast_sub(&unit.mean_keepdim(0)?)?)?;
+            ClassTable::new(&centred, margin.sub_centres)?
         }
     };
     let sequences = &prepared.tokenized.sequences;

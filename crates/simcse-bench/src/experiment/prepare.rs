@@ -56,7 +56,7 @@ impl Prepared {
         let manifest = DataManifest::new(&corpus, &evaluation);
         let start = Start::new(config, &corpus, model_dir, !manifest.sample)?;
         let DataConfig { max_tokens, train_max_tokens, .. } = config.data;
-        let tokenized = start.tokenize(&corpus.as_strs(), train_max_tokens.unwrap_or(max_tokens));
+        let tokenized = start.tokenize(&corpus.as_strs(), config.data.most_train_tokens());
         // What is cut on purpose is only counted.
         ensure!(
             train_max_tokens.is_some() || tokenized.truncated * 10 <= corpus.sentences.len(),

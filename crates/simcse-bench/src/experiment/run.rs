@@ -11,7 +11,7 @@ use simcse_random::Stream;
 use simcse_train::auxiliary::Auxiliary;
 use simcse_train::interrupt::Interrupt;
 use simcse_train::masked_language::MaskedLanguage;
-use simcse_train::objective::{Cosent, Objective, TripletContrast, ViewContrast};
+use simcse_train::objective::{BatchClasses, Cosent, Objective, TripletContrast, ViewContrast};
 use simcse_train::run_loop::Outcome as Trained;
 use simcse_train::{BatchSource, TrainError, Trainer, checkpoint};
 
@@ -204,6 +204,7 @@ fn objective(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<
         (LossConfig::MarginSoftmax(margin), _) => {
             Box::new(classes::objective(margin, config, prepared, stream.named("classes"))?)
         }
+        (LossConfig::BatchCentres(classes), _) => Box::new(BatchClasses::new(classes.clone())?),
         (LossConfig::Distillation(distillation), _) => {
             Box::new(teacher::objective(distillation, config, prepared, stream.named("distillation"))?)
         }
@@ -244,6 +245,7 @@ fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Bo
     };
     let views = match &config.loss {
         LossConfig::MarginSoftmax(margin) => margin.views,
+        LossConfig::BatchCentres(classes) => classes.views,
         LossConfig::InfoNce(contrast) if contrast.shared_dropout_mask => 1,
         LossConfig::InfoNce(_) | LossConfig::Cosent(_) => 2,
         // The teacher's word is the other view.

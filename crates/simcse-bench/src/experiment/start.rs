@@ -91,16 +91,17 @@ fn transformer(section: &TransformerSection, config: &RunConfig, model_dir: Opti
     let (wanted, masked_lm) = (config.data.max_tokens, config.masked_language.is_some());
     let loaded = Pretrained::load(section, masked_lm, Some(wanted), model_dir, initial(config))?;
     loaded.check_length("data.max_tokens", wanted, &section.checkpoint)?;
+    let in_training = config.data.most_train_tokens();
     let repeated = match config.augmentation.repetition {
         0.0 => 0,
         // See `Augmenter::augment`.
-        rate => ((wanted as f64 * rate) as usize).max(2),
+        rate => ((in_training as f64 * rate) as usize).max(2),
     };
-    let longest = wanted + repeated;
+    let longest = in_training + repeated;
     ensure!(
         longest <= loaded.most_tokens,
-        "augmentation.repetition makes sentences of {wanted} tokens up to {longest} long, but {} has positions for \
-         {}; fix: lower data.max_tokens",
+        "augmentation.repetition makes sentences of {in_training} tokens up to {longest} long, but {} has positions for \
+         {}; fix: lower data.max_tokens, or set data.train_max_tokens",
         section.checkpoint,
         loaded.most_tokens
     );

@@ -1,11 +1,11 @@
 //! InfoNCE between two views of a sentence, and between premise, entailment and contradiction.
 
 use candle_core::Tensor;
-use simcse_losses::{HardNegatives, InfoNce, InfoNceConfig, LossError, Negatives, info_nce_with};
+use simcse_losses::{HardNegatives, InfoNceConfig, LossError, Negatives, info_nce_with};
 use simcse_model::SentenceEncoder;
 
 use super::momentum_queue::MomentumQueue;
-use super::{Diagnostics, LossContext, Objective, StepLoss};
+use super::{LossContext, Objective, StepLoss};
 use crate::{Result, StepBatch};
 
 /// Unsupervised SimCSE: InfoNCE between the two views of each sentence (Gao et al. 2021, equation 1), with
@@ -131,16 +131,6 @@ fn contrast(
     let anchors = embeddings.narrow(0, 0, batch.sentences)?; // [B, D]
     let positives = embeddings.narrow(0, batch.positives().start, batch.sentences)?; // [B, D]
     let contrast = info_nce_with(&anchors, &positives, negatives, config, Some(&batch.row_groups()))?;
-    let diagnostics = if diagnose { Some(diagnostics(&contrast)?) } else { None };
+    let diagnostics = if diagnose { Some(contrast.diagnostics()?.into()) } else { None };
     Ok(StepLoss { loss: contrast.mean()?, diagnostics })
-}
-
-fn diagnostics(contrast: &InfoNce) -> Result<Diagnostics> {
-    let seen = contrast.diagnostics()?;
-    Ok(Diagnostics {
-        positive_cosine: Some(seen.positive_cosine),
-        negative_cosine: seen.negative_cosine,
-        accuracy: seen.accuracy,
-        chance_loss: Some(seen.chance_loss),
-    })
 }

@@ -1,5 +1,6 @@
 //! From the embeddings of a batch to a loss, and to what the health checks look at.
 
+mod batch_centres;
 mod class_margin;
 mod contrast;
 mod distillation;
@@ -8,11 +9,13 @@ mod pair_ranking;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
+use simcse_losses::ContrastiveDiagnostics;
 use simcse_model::SentenceEncoder;
 use simcse_ops::gradients::Gradients;
 
 use crate::{Result, StepBatch};
 
+pub use batch_centres::BatchClasses;
 pub use class_margin::ClassMargin;
 pub use contrast::{TripletContrast, ViewContrast};
 pub use distillation::Distillation;
@@ -94,4 +97,15 @@ pub struct Diagnostics {
     pub accuracy: f64,
     /// The loss of a guess among the candidates, ln(number of candidates); contrastive losses only.
     pub chance_loss: Option<f64>,
+}
+
+impl From<ContrastiveDiagnostics> for Diagnostics {
+    fn from(seen: ContrastiveDiagnostics) -> Self {
+        Self {
+            positive_cosine: Some(seen.positive_cosine),
+            negative_cosine: seen.negative_cosine,
+            accuracy: seen.accuracy,
+            chance_loss: Some(seen.chance_loss),
+        }
+    }
 }

@@ -102,6 +102,9 @@ fn training_sentences_may_be_cut_where_those_of_the_test_are_not() {
     assert!(tokens.as_u64().unwrap() <= 4 * sentences.as_u64().unwrap(), "{tokens} tokens");
     assert!(data["tokenized"]["truncated"].as_u64().unwrap() > 0);
     assert_eq!(world.summary("out")["metrics"]["evaluation_truncated"], 0.0);
+    // Nor do the network's 24 positions limit what repetition adds to sentences that are shorter in training.
+    let cut = ["--set", "data.max_tokens=24", "--set", "data.train_max_tokens=4"];
+    world.finish("repeated", &[&cut[..], &["--set", "augmentation.repetition=0.5"]].concat());
 }
 
 /// Frequent tokens begin with a smaller weight, and the weights are trained and saved.

@@ -1,0 +1,35 @@
+//! Sentences as classes whose centres are the means of their views in the batch.
+
+use candle_core::Tensor;
+use simcse_losses::{BatchCentresConfig, LossError, batch_centres};
+
+use super::{LossContext, Objective, StepLoss};
+use crate::{Result, StepBatch};
+
+/// Every view of a sentence has to find the mean of the sentence's other views among those of the batch.
+pub struct BatchClasses {
+    config: BatchCentresConfig,
+}
+
+impl BatchClasses {
+    /// Fails on a value out of range.
+    pub fn new(config: BatchCentresConfig) -> Result<Self> {
+        config.validate()?;
+        Ok(Self { config })
+    }
+}
+
+impl Objective for BatchClasses {
+    fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
+        if batch.views != self.config.views {
+            let problem = format!(
+                "{} views of a sentence where the loss has {}; fix: give it as many",
+                batch.views, self.config.views
+            );
+            return Err(LossError::Embeddings(problem).into());
+        }
+        let found = batch_centres(embeddings, &self.config)?;
+        let diagnostics = if context.diagnose { Some(found.diagnostics()?.into()) } else { None };
+        Ok(StepLoss { loss: found.per_view.mean_all()?, diagnostics })
+    }
+}
