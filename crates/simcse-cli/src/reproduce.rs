@@ -30,7 +30,7 @@ impl ReproduceCommand {
         for table in self.wanted(&definitions)? {
             for sweep in &table.sweeps {
                 let found = self.options.load(&self.root.join(sweep))?;
-                let shown = |config: &RunConfig| table.shows(&config.experiment, &config.group);
+                let shown = |config: &RunConfig| table.shows(&config.experiment, &config.name, &config.group);
                 configs.extend(found.into_iter().filter(shown));
             }
         }

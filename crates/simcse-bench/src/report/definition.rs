@@ -45,6 +45,10 @@ pub struct TableDefinition {
     /// Groups of runs, in this order; left out: all, in the order of their names.
     #[serde(default)]
     pub groups: Option<Vec<String>>,
+    /// Configurations of the experiment that stand before the others and are rows whatever their group: what the others are to
+    /// be compared with.
+    #[serde(default)]
+    pub first: Vec<String>,
     /// Groups of runs that are left out.
     #[serde(default)]
     pub without: Vec<String>,
@@ -250,11 +254,12 @@ impl Definitions {
 }
 
 impl TableDefinition {
-    /// Whether runs of this experiment and group are rows.
-    pub fn shows(&self, experiment: &str, group: &str) -> bool {
+    /// Whether runs of this experiment, configuration and group are rows.
+    pub fn shows(&self, experiment: &str, config: &str, group: &str) -> bool {
         let of_experiment = self.experiment.is_empty() || self.experiment == experiment;
         let listed = self.groups.as_ref().is_none_or(|groups| groups.iter().any(|name| name == group));
-        of_experiment && listed && !self.without.iter().any(|name| name == group)
+        let left_out = self.without.iter().any(|name| name == group);
+        of_experiment && (self.first.iter().any(|name| name == config) || (listed && !left_out))
     }
 
     /// A table of whatever these runs are: Spearman on every task that one was scored on, over all pairs
@@ -288,6 +293,7 @@ impl TableDefinition {
             note: None,
             experiment: String::new(),
             groups: None,
+            first: Vec::new(),
             without: Vec::new(),
             sweeps: Vec::new(),
             reference: None,

@@ -149,14 +149,16 @@ fn choose<'a, 'b>(definition: &TableDefinition, groups: &'b [RunGroup<'a>]) -> V
         Some(names) => names.iter().position(|name| name == group),
         None => Some(0),
     };
+    let first = |config: &str| definition.first.iter().position(|name| name == config).unwrap_or(usize::MAX);
     let of_experiment = |group: &&RunGroup<'_>| {
         let shared = group.shared();
-        definition.shows(&shared.experiment, &shared.group)
+        definition.shows(&shared.experiment, &shared.config, &shared.group)
     };
     let mut others: Vec<&RunGroup<'_>> = groups.iter().filter(of_experiment).collect();
     others.sort_by_cached_key(|group| {
         let shared = group.shared();
-        (order(&shared.group), shared.group.clone(), natural_key(&shared.label), shared.config.clone())
+        let place = (first(&shared.config), order(&shared.group), shared.group.clone());
+        (place, natural_key(&shared.label), shared.config.clone())
     });
     chosen.extend(others);
     chosen

@@ -118,6 +118,23 @@ fn published_values_stand_beside_the_rows_of_their_configurations() {
 }
 
 #[test]
+fn a_row_may_stand_first_whatever_its_group() {
+    let mut definitions = definitions();
+    let definition = &mut definitions.table[0];
+    let runs =
+        [three_seeds(), vec![changed(run("other", 1, 0.5), |summary| summary.group = "aside".to_owned())]]
+            .concat();
+    let labels = |definition: &TableDefinition| -> Vec<String> {
+        let rows = build_table(definition, View::Test, &runs, &[]).unwrap().rows;
+        rows.into_iter().filter(|row| matches!(row.kind, RowKind::Runs { .. })).map(|row| row.label).collect()
+    };
+    definition.groups = Some(vec!["dropout".to_owned()]);
+    assert_eq!(labels(definition), ["dropout 0.1"]);
+    definition.first = vec!["other".to_owned()];
+    assert_eq!(labels(definition), ["other", "dropout 0.1"]);
+}
+
+#[test]
 fn an_average_needs_every_column() {
     let mut both = run("both", 1, 0.6);
     both.summary.metrics.insert("atec/test/spearman".to_owned(), 0.3);
