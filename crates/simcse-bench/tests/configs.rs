@@ -77,7 +77,7 @@ fn recorded_runs_are_those_of_the_files() {
             })
             .collect();
         for run in recorded.iter().map(|run| &run.summary) {
-            if !table.shows(&run.experiment, &run.name, &run.group) {
+            if !table.shows(&run.experiment, &run.config, &run.group) {
                 continue;
             }
             let run = (run.config.clone(), run.seed, run.config_sha256.clone());
