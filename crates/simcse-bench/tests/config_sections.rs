@@ -168,6 +168,21 @@ fn cosent_is_for_scored_pairs_and_only_for_them() {
 }
 
 #[test]
+fn sentences_are_classes_and_follow_a_teacher_without_labels_only() {
+    let of_batch = "kind = \"batch_centres\"\nviews = 2\nscale = 20.0\nmargin = 0.0";
+    let of_table = "kind = \"margin_softmax\"\nviews = 2\nmargin_kind = \"none\"\nmargin = 0.0\nscale = 20.0\n\
+                    sub_centres = 1\nsampled_share = 1.0\nclass_update = \"lazy\"\ninitial_centres = \"random\"\n\
+                    class_learning_rate_factor = 1.0";
+    for (loss, place) in [(of_batch, "kind = \"batch_centres\""), (of_table, "kind = \"margin_softmax\"")] {
+        load(&with(&[(INFO_NCE, loss)], "")).unwrap();
+        let fix = "use info_nce, or unlabelled sentences under data.train";
+        refused(&with(&[(TRAIN, TRIPLETS), (INFO_NCE, loss)], ""), place, "loss.kind", fix);
+        let fix = "use cosent for data.pairs";
+        refused(&with(&[(TRAIN, PAIRS), (INFO_NCE, loss)], ""), place, "loss.kind", fix);
+    }
+}
+
+#[test]
 fn tokens_are_predicted_by_transformers_only() {
     let fix = "leave the section out, or train a transformer";
     let text = text_cnn(&format!("{VOCABULARY}{MASKED_LANGUAGE}"));

@@ -76,6 +76,10 @@ fn recorded_runs_are_those_of_the_files() {
                 (config.name.clone(), config.seed, config_sha256(&config.to_toml().unwrap()).unwrap())
             })
             .collect();
+        for name in &table.first {
+            let known = described.iter().any(|(config, ..)| config == name);
+            assert!(known, "table {}: no file describes its first row {name}", table.name);
+        }
         for run in recorded.iter().map(|run| &run.summary) {
             if !table.shows(&run.experiment, &run.config, &run.group) {
                 continue;

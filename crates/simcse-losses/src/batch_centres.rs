@@ -1,5 +1,5 @@
 //! Sentences as classes whose centres are made of the batch: a softmax over the mean of each sentence's views, as speakers
-//! are learned (Wan et al. 2018, "Generalized End-to-End Loss for Speaker Verification", equations 4 to 6).
+//! are learned (Wan et al. 2018, "Generalized End-to-End Loss for Speaker Verification", equations 4 to 6, 8 and 9).
 
 use candle_core::{D, DType, Tensor};
 use serde::{Deserialize, Serialize};
@@ -74,8 +74,10 @@ pub fn batch_centres(embeddings: &Tensor, config: &BatchCentresConfig) -> Result
         )));
     }
     let by_view = l2_normalize(&in_full_precision(embeddings)?)?.reshape((views, sentences, size))?;
-    let cosines = cosines(&by_view, config.detached_centres)?;
-    let margins = (own_places(&by_view)?.to_dtype(cosines.dtype())? * (config.margin * config.scale))?;
+    // 1 where a view meets the centre of its sentence, [K · B, B].
+    let own_places = Tensor::eye(sentences, DType::U8, by_view.device())?.repeat((views, 1))?;
+    let cosines = cosines(&by_view, &own_places, config.detached_centres)?;
+    let margins = (own_places.to_dtype(cosines.dtype())? * (config.margin * config.scale))?;
     let logits = ((&cosines * config.scale)? - margins)?;
     let targets: Vec<u32> = (0..sentences as u32).collect::<Vec<_>>().repeat(views);
     Ok(BatchCentres {
@@ -87,7 +89,7 @@ pub fn batch_centres(embeddings: &Tensor, config: &BatchCentresConfig) -> Result
 }
 
 /// Of unit-length views `[K, B, D]` with the centres of all sentences, the view itself left out of its own one: `[K · B, B]`.
-fn cosines(by_view: &Tensor, detached_centres: bool) -> Result<Tensor> {
+fn cosines(by_view: &Tensor, own_places: &Tensor, detached_centres: bool) -> Result<Tensor> {
     let (views, sentences, size) = by_view.dims3()?;
     let of_centres = if detached_centres { by_view.detach() } else { by_view.clone() };
     let sums = of_centres.sum_keepdim(0)?; // [1, B, D]
@@ -96,13 +98,7 @@ fn cosines(by_view: &Tensor, detached_centres: bool) -> Result<Tensor> {
     let own = (by_view * without_itself)?.sum(D::Minus1)?.reshape((views * sentences, 1))?;
     let all = by_view.reshape((views * sentences, size))?.matmul(&centres.t()?)?;
     let own = own.broadcast_as(all.shape())?.contiguous()?;
-    Ok(own_places(by_view)?.where_cond(&own, &all)?)
-}
-
-/// 1 where a view meets the centre of its sentence, `[K · B, B]`.
-fn own_places(by_view: &Tensor) -> candle_core::Result<Tensor> {
-    let (views, sentences, _) = by_view.dims3()?;
-    Tensor::eye(sentences, DType::U8, by_view.device())?.repeat((views, 1))
+    Ok(own_places.where_cond(&own, &all)?)
 }
 
 impl BatchCentres {

@@ -240,6 +240,17 @@ mod tests {
     }
 
     #[test]
+    fn centres_of_the_batch_come_back_the_same() {
+        let text = "kind = \"batch_centres\"\nviews = 4\nscale = 20.0\nmargin = 0.1\n";
+        let config: LossConfig = toml::from_str(text).unwrap();
+        config.validate().unwrap();
+        assert_eq!(toml::to_string(&config).unwrap(), text, "without the key that is off");
+        let detached: LossConfig = toml::from_str(&format!("{text}detached_centres = true")).unwrap();
+        assert!(toml::to_string(&detached).unwrap().contains("detached_centres = true"));
+        toml::from_str::<LossConfig>(&format!("{text}sub_centres = 1")).unwrap_err();
+    }
+
+    #[test]
     fn a_missing_or_an_unknown_key_is_an_error() {
         for key in ["kind", "candidates", "symmetric", "similarity", "temperature"] {
             let without: String = GOOD.lines().filter(|line| !line.contains(&format!("{key} ="))).fold(

@@ -75,8 +75,8 @@ pub enum InitialCentres {
     Random,
     /// The untrained encoder's embeddings of the sentences, dropout off.
     Embeddings,
-    /// The same at unit length, less their mean, at unit length again: as many directions, without the one that all share. A
-    /// learning rate means more to them, since the untrained embeddings of a TextCNN are some twenty long.
+    /// The same at unit length, less their mean, at unit length again: as many directions, without the one that all share. The
+    /// same learning rate turns them further: untrained embeddings of a TextCNN are some twenty long.
     CentredEmbeddings,
 }
 
@@ -169,6 +169,10 @@ mod tests {
             ("sub_centres", MarginSoftmaxConfig { sub_centres: 0, ..config() }),
             ("sub_centres", {
                 let initial_centres = InitialCentres::Embeddings;
+                MarginSoftmaxConfig { sub_centres: 3, initial_centres, ..config() }
+            }),
+            ("sub_centres", {
+                let initial_centres = InitialCentres::CentredEmbeddings;
                 MarginSoftmaxConfig { sub_centres: 3, initial_centres, ..config() }
             }),
             ("sampled_share", MarginSoftmaxConfig { sampled_share: 0.0, ..config() }),

@@ -82,7 +82,7 @@ impl RunConfig {
         teacher.whitening.as_ref().map_or(Ok(()), |section| whitening("teacher.whitening", section))
     }
 
-    /// Views and triplets are for InfoNCE, scored pairs for CoSENT, sentences as classes for margin softmax;
+    /// Views and triplets are for InfoNCE, scored pairs for CoSENT; sentences as classes, and a teacher's, have no labels;
     /// augmentation and the queue are for views.
     fn loss_fits_text(&self) -> Result {
         let text = self.data.text().map(|(text, _)| text);

@@ -42,15 +42,12 @@ pub(super) fn objective(
         InitialCentres::Random => {
             ClassTable::random(count, margin.sub_centres, encoder.embedding_size(), stream)?
         }
-        InitialCentres::Embeddings => {
-            let centres = first_embeddings(encoder, &prepared.tokenized.sequences, &class_of, count)?;
+        kind @ (InitialCentres::Embeddings | InitialCentres::CentredEmbeddings) => {
+            let mut centres = first_embeddings(encoder, &prepared.tokenized.sequences, &class_of, count)?;
+            if kind == InitialCentres::CentredEmbeddings {
+                centres = centred(&centres)?;
+            }
             ClassTable::new(&centres, margin.sub_centres)?
-        }
-        InitialCentres::CentredEmbeddings => {
-            let unit =
-                l2_normalize(&first_embeddings(encoder, &prepared.tokenized.sequences, &class_of, count)?)?;
-            let centred = l2_normalize(&unit.broadcast_sub(&unit.mean_keepdim(0)?)?)?;
-            ClassTable::new(&centred, margin.sub_centres)?
         }
     };
     let sequences = &prepared.tokenized.sequences;
@@ -76,4 +73,31 @@ fn first_embeddings(
         Ok(encoder.forward(&TokenBatch::from_sequences(rows)?, Mode::Evaluate)?.detach())
     };
     Ok(Tensor::cat(&first.chunks(ROWS).map(embed).collect::<Result<Vec<_>>>()?, 0)?)
+}
+
+/// Embeddings `[C, D]` at unit length, less their mean, at unit length again.
+fn centred(embeddings: &Tensor) -> Result<Tensor> {
+    let unit = l2_normalize(embeddings)?;
+    Ok(l2_normalize(&unit.broadcast_sub(&unit.mean_keepdim(0)?)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+
+    #[test]
+    fn what_all_share_is_taken_away() {
+        // Lengths 5, 10 and 2 in a plane, and a direction that all of them share.
+        let embeddings =
+            Tensor::new(&[[3_f32, 0., 4.], [-6., 0., 8.], [0., 1.2, 1.6]], &Device::Cpu).unwrap();
+        let found: Vec<Vec<f32>> = centred(&embeddings).unwrap().to_vec2().unwrap();
+        // Unit vectors (.6, 0, .8), (-.6, 0, .8), (0, .6, .8); less their mean (0, .2, .8).
+        let want = [[0.6_f32, -0.2, 0.], [-0.6, -0.2, 0.], [0., 0.4, 0.]];
+        for (found, want) in found.iter().zip(want) {
+            let length = want.iter().map(|value| value * value).sum::<f32>().sqrt();
+            assert!(found.iter().zip(want).all(|(a, b)| (a - b / length).abs() < 1e-6), "{found:?}");
+        }
+    }
 }

@@ -239,8 +239,10 @@ fn batches(config: &RunConfig, prepared: &Prepared, stream: Stream) -> Result<Bo
         true => None,
         false => {
             let tokenizer = prepared.start.encoder.tokenizer.as_dyn();
-            let augmenter = Augmenter::for_tokenizer(config.augmentation, tokenizer, config.data.max_tokens)?;
-            Some(SentenceAugmenter::new(augmenter, prepared.start.prefix_ids()))
+            let prefix = prepared.start.prefix_ids();
+            let most_tokens = config.data.most_train_tokens().saturating_sub(prefix.len());
+            let augmenter = Augmenter::for_tokenizer(config.augmentation, tokenizer, most_tokens)?;
+            Some(SentenceAugmenter::new(augmenter, prefix))
         }
     };
     let views = match &config.loss {

@@ -83,17 +83,19 @@ impl Augmenter {
         let (head, rest) = ids.split_at(front);
         let (inner, tail) = rest.split_at(rest.len() - back);
         let mut augmented = head.to_vec();
-        augmented.extend(self.augment_inner(inner.to_vec(), stream));
+        let room = self.most_tokens.saturating_sub(ids.len());
+        augmented.extend(self.augment_inner(inner.to_vec(), room, stream));
         augmented.extend_from_slice(tail);
         augmented
     }
 
-    fn augment_inner(&self, mut ids: Vec<u32>, stream: Stream) -> Vec<u32> {
+    /// `room`: tokens by which splitting may make the sentence longer.
+    fn augment_inner(&self, mut ids: Vec<u32>, room: usize, stream: Stream) -> Vec<u32> {
         // Each augmentation has its own stream: turning one on leaves the draws of the others alone.
         let rng = |name| stream.named(name).rng();
         let config = &self.config;
         if config.character_split > 0.0 {
-            ids = self.split(&ids, &mut rng("character_split"));
+            ids = self.split(&ids, room, &mut rng("character_split"));
         }
         if config.crop > 0.0 {
             ids = crop(&ids, config.crop, &mut rng("crop"));
@@ -125,8 +127,7 @@ impl Augmenter {
         ids
     }
 
-    fn split(&self, ids: &[u32], rng: &mut ChaCha8Rng) -> Vec<u32> {
-        let mut room = self.most_tokens.saturating_sub(ids.len());
+    fn split(&self, ids: &[u32], mut room: usize, rng: &mut ChaCha8Rng) -> Vec<u32> {
         let mut pieces = Vec::with_capacity(2 * ids.len());
         for id in ids {
             // Drawn for every token, so that a draw does not depend on the vocabulary.

@@ -177,6 +177,7 @@ fn tokens_are_split_into_their_characters_at_the_rate() {
 fn splitting_stops_where_the_encoder_reads_no_further() {
     assert_eq!(split(1.0, 8, &[7, 7, 7, 1], 0), [70, 71, 72, 70, 71, 72, 7, 1]);
     assert_eq!(split(1.0, 3, &[7, 7, 7, 1], 0), [7, 7, 7, 1], "already too long");
+    assert_eq!(split(1.0, 6, &[CLS, 7, 7, SEP], 0), [CLS, 70, 71, 72, 7, SEP], "special tokens count");
 }
 
 #[test]

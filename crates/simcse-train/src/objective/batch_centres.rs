@@ -19,6 +19,19 @@ impl BatchClasses {
     }
 }
 
+/// Every sentence is a class of its own here, and nothing else is looked at.
+fn refuse_labels_and_equal_texts(batch: &StepBatch) -> Result<()> {
+    let mut groups = batch.groups[batch.anchors()].to_vec();
+    groups.sort_unstable();
+    groups.dedup();
+    if groups.len() == batch.sentences && batch.hard_negative_owners.is_empty() && batch.gold.is_empty() {
+        return Ok(());
+    }
+    let problem =
+        "classes of a batch are different sentences without labels; fix: train on unlabelled sentences";
+    Err(LossError::Embeddings(problem.to_owned()).into())
+}
+
 impl Objective for BatchClasses {
     fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
         if batch.views != self.config.views {
@@ -28,6 +41,7 @@ impl Objective for BatchClasses {
             );
             return Err(LossError::Embeddings(problem).into());
         }
+        refuse_labels_and_equal_texts(batch)?;
         let found = batch_centres(embeddings, &self.config)?;
         let diagnostics = if context.diagnose { Some(found.diagnostics()?.into()) } else { None };
         Ok(StepLoss { loss: found.per_view.mean_all()?, diagnostics })

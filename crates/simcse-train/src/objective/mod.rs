@@ -87,7 +87,7 @@ pub struct StepLoss {
 /// by it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Diagnostics {
-    /// Mean cosine of an anchor and its positive; contrastive losses only.
+    /// Mean cosine of an anchor and its positive, or of a view and the centre of its class; contrastive losses only.
     pub positive_cosine: Option<f64>,
     /// Mean cosine of an anchor and its negatives; without negatives in the loss, of sentences that are no
     /// pair. `None` if there are none such.
@@ -95,7 +95,8 @@ pub struct Diagnostics {
     /// Share of comparisons that come out right: contrastive losses, anchors whose positive is nearer than
     /// every negative; rankings, couples of pairs in the order of their gold values.
     pub accuracy: f64,
-    /// The loss of a guess among the candidates, ln(number of candidates); contrastive losses only.
+    /// The loss of a guess among the candidates, ln(number of candidates) without a margin and weights; contrastive losses
+    /// only.
     pub chance_loss: Option<f64>,
 }
 

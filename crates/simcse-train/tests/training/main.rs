@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by failing")]
 
 mod auxiliary;
+mod batch_centres;
 mod checkpoint;
 mod class_margin;
 mod common;
