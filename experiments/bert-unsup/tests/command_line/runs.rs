@@ -106,7 +106,7 @@ fn training_sentences_may_be_cut_where_those_of_the_test_are_not() {
     let cut = ["--set", "data.max_tokens=24", "--set", "data.train_max_tokens=4"];
     world.finish("repeated", &[&cut[..], &["--set", "augmentation.repetition=0.5"]].concat());
     let cut = ["--set", "data.max_tokens=24", "--set", "data.train_max_tokens=20"];
-    let line = world.error(&[&cut[..], &["--set", "augmentation.repetition=0.5"]].concat());
+    let line = World::new().error(&[&cut[..], &["--set", "augmentation.repetition=0.5"]].concat());
     assert!(line.contains("20 tokens up to 30 long") && line.contains("positions for 24"), "{line}");
 }
 
