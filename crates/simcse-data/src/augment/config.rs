@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct AugmentationConfig {
     /// Probability with which each token of several characters is written as those characters, so that words and
     /// their characters are views of each other: subword regularisation (Kudo 2018; BPE-dropout, Provilkov et al.
-    /// 2020) down to characters. In `[0, 1]`; needs [`Augmenter::for_tokenizer`].
+    /// 2020) down to characters. In `[0, 1]`; needs [`Augmenter::for_tokenizer`](super::Augmenter::for_tokenizer).
     #[serde(default, skip_serializing_if = "is_zero")]
     pub character_split: f64,
     /// Share of the tokens that a crop cuts off, at both ends together, rounded down. In `[0, 1)`.
@@ -23,7 +23,7 @@ pub struct AugmentationConfig {
     #[serde(default, skip_serializing_if = "is_none")]
     pub deleted_tokens: usize,
     /// Probability with which each token is replaced by the mask token, in `[0, 1)`; needs
-    /// [`Augmenter::for_tokenizer`] and a tokenizer that has one. (Gao et al. 2021, table 1, "MLM", put what a
+    /// [`Augmenter::for_tokenizer`](super::Augmenter::for_tokenizer) and a tokenizer that has one. (Gao et al. 2021, table 1, "MLM", put what a
     /// masked language model predicts in its place.)
     #[serde(default, skip_serializing_if = "is_zero")]
     pub masking: f64,

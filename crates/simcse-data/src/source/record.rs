@@ -50,7 +50,7 @@ impl FileRecord {
     /// The record of the file at `path` under the name that records give it.
     ///
     /// # Errors
-    /// [`DataError::Io`] if the file cannot be read.
+    /// [`DataError::Io`](crate::DataError::Io) if the file cannot be read.
     pub fn of_file(path: &Path, name: String, rows: usize) -> Result<Self> {
         let (sha256, bytes) = sha256_of_file(path)?;
         Ok(Self { path: name, sha256, bytes, rows })
