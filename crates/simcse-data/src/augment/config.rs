@@ -23,7 +23,8 @@ pub struct AugmentationConfig {
     #[serde(default, skip_serializing_if = "is_none")]
     pub deleted_tokens: usize,
     /// Probability with which each token is replaced by the mask token, in `[0, 1)`; needs
-    /// [`Augmenter::for_tokenizer`](super::Augmenter::for_tokenizer) and a tokenizer that has one. (Gao et al. 2021, table 1, "MLM", put what a
+    /// [`Augmenter::for_tokenizer`](super::Augmenter::for_tokenizer) and a tokenizer that has one. (Gao et al. 2021,
+    /// table 1, "MLM", put what a
     /// masked language model predicts in its place.)
     #[serde(default, skip_serializing_if = "is_zero")]
     pub masking: f64,
