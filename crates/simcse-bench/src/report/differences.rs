@@ -1,5 +1,6 @@
 //! Tables of differences between configurations, with paired tests over seeds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
@@ -24,9 +25,17 @@ pub(super) fn markdown(definition: &ComparisonDefinition, view: View, runs: &[&S
     );
     let metrics: Vec<String> = definition.columns.iter().map(|column| column.metric_name(view)).collect();
     let metrics: Vec<&str> = metrics.iter().map(String::as_str).collect();
+    let mut pairs = Vec::with_capacity(definition.pairs.len());
+    let mut names = NamesOfLabels::new();
     for [first, second] in &definition.pairs {
-        let at = || format!("comparison {}: {first} with {second}", definition.name);
+        let at = move || format!("comparison {}: {first} with {second}", definition.name);
         let contestants = Contestants::select(runs, first, second).with_context(at)?;
+        let labels = contestants.labels();
+        names.entry(labels.0).or_default().insert(first);
+        names.entry(labels.1).or_default().insert(second);
+        pairs.push((at, [first, second], contestants));
+    }
+    for (at, [first, second], contestants) in &pairs {
         let average = contestants.compare_average(&metrics).with_context(at)?;
         let mut compared = metrics
             .iter()
@@ -35,8 +44,8 @@ pub(super) fn markdown(definition: &ComparisonDefinition, view: View, runs: &[&S
         compared.push(average);
         let count = compared.iter().flatten().map(|comparison| comparison.count).max().unwrap_or(0);
         let cells: Vec<String> = compared.iter().map(|comparison| cell(comparison.as_ref())).collect();
-        let (first, second) = contestants.labels();
-        let (first, second) = (escape_markdown(first), escape_markdown(second));
+        let labels = contestants.labels();
+        let (first, second) = (shown(labels.0, first, &names), shown(labels.1, second, &names));
         writeln!(text, "| {first} | {second} | {count} | {} |", cells.join(" | "))?;
     }
     text.push_str(
@@ -47,6 +56,16 @@ pub(super) fn markdown(definition: &ComparisonDefinition, view: View, runs: &[&S
         writeln!(text, "{}", escape_markdown(note))?;
     }
     Ok(text)
+}
+
+/// The configurations of a table by what people read of them.
+type NamesOfLabels<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+/// The label of a configuration `EXPERIMENT/CONFIG`; with its name where another one of the table is called the same.
+fn shown(label: &str, name: &str, names: &NamesOfLabels<'_>) -> String {
+    let is_shared = names.get(label).is_some_and(|names| names.len() > 1);
+    let label = escape_markdown(label);
+    if is_shared { format!("{label} (`{name}`)") } else { label }
 }
 
 fn cell(comparison: Option<&Comparison>) -> String {
@@ -85,6 +104,11 @@ mod tests {
         assert!(text.contains("| a | b | 2 | +11.0 [-1.7, +23.7] | — | — |"), "{text}");
         assert!(text.contains("| a | c | 2 | **+30.0** [+29.9, +30.1] | — | — |"), "{text}");
         assert!(text.contains("| c | d | 1 | -20.0 | — | — |"), "{text}");
+        let mut same: Vec<Summary> = runs.iter().map(|run| (*run).clone()).collect();
+        same.iter_mut().filter(|run| run.config == "b").for_each(|run| run.label = "a".to_owned());
+        let text = markdown(&definition, View::Test, &same.iter().collect::<Vec<_>>()).unwrap();
+        assert!(text.contains("| a (`textcnn/a`) | a (`textcnn/b`) | 2 |"), "{text}");
+        assert!(text.contains("| c | d | 1 |"), "others keep their label alone: {text}");
         let missing =
             ComparisonDefinition { pairs: vec![["textcnn/a", "textcnn/x"].map(str::to_owned)], ..definition };
         let error = format!("{:#}", markdown(&missing, View::Test, &runs).unwrap_err());
