@@ -38,17 +38,13 @@ pub(super) fn objective(
 ) -> Result<ClassMargin> {
     let SentenceClasses { class_of, count } = classes(margin, &prepared.corpus.as_strs(), stream)?;
     let encoder = prepared.start.encoder.encoder.as_dyn();
+    let embeddings = || first_embeddings(encoder, &prepared.tokenized.sequences, &class_of, count);
     let table = match margin.initial_centres {
         InitialCentres::Random => {
             ClassTable::random(count, margin.sub_centres, encoder.embedding_size(), stream)?
         }
-        kind @ (InitialCentres::Embeddings | InitialCentres::CentredEmbeddings) => {
-            let mut centres = first_embeddings(encoder, &prepared.tokenized.sequences, &class_of, count)?;
-            if kind == InitialCentres::CentredEmbeddings {
-                centres = centred(&centres)?;
-            }
-            ClassTable::new(&centres, margin.sub_centres)?
-        }
+        InitialCentres::Embeddings => ClassTable::new(&embeddings()?, margin.sub_centres)?,
+        InitialCentres::CentredEmbeddings => ClassTable::new(&centred(&embeddings()?)?, margin.sub_centres)?,
     };
     let sequences = &prepared.tokenized.sequences;
     let every = sequences.len().div_ceil(PROBE).max(1);

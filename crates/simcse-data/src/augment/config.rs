@@ -24,8 +24,7 @@ pub struct AugmentationConfig {
     pub deleted_tokens: usize,
     /// Probability with which each token is replaced by the mask token, in `[0, 1)`; needs
     /// [`Augmenter::for_tokenizer`](super::Augmenter::for_tokenizer) and a tokenizer that has one. (Gao et al. 2021,
-    /// table 1, "MLM", put what a
-    /// masked language model predicts in its place.)
+    /// table 1, "MLM", put what a masked language model predicts in its place.)
     #[serde(default, skip_serializing_if = "is_zero")]
     pub masking: f64,
     /// Word repetition of ESimCSE (Wu et al. 2022, eq. 2): of `N` tokens, a number uniform in
