@@ -17,34 +17,25 @@ import tempfile
 import tomllib
 
 from peers.run import machine, write
+from recorded import ROOT, configs, run_again
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-SIMCSE = ROOT / "target" / "release" / "simcse"
 ROUNDS = 2
 
 
 def measure(config, steps, folder):
     """Forwards a second in training, and the peak memory of the process."""
-    shorter = {
+    run, peak_memory_mib = run_again(config, folder, {
         "train.steps": steps,
         "train.evaluate_every": steps,
         "train.checkpoint_every": steps,
         "health.chance_level_steps": 0,
         "evaluation.select_pairs": 100,
-    }
-    command = [str(SIMCSE), "sweep", str(config), "--out", folder]
-    for key, value in shorter.items():
-        command += ["--set", f"{key}={value}"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    errors = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    if status != 0:
-        sys.exit(f"{' '.join(command)}\nfailed: {errors[-2000:]}")
-    summary = json.loads(next(pathlib.Path(folder).glob("runs/*/*/summary.json")).read_text(encoding="utf-8"))
+    })
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     loss = tomllib.loads(config.read_text(encoding="utf-8"))["loss"]
     return {
         "forwards_per_second": summary["sentences_per_s"] * loss.get("views", 2),
-        "peak_memory_mib": usage.ru_maxrss / 1024,
+        "peak_memory_mib": peak_memory_mib,
     }
 
 
@@ -55,16 +46,12 @@ def main():
     options = options.parse_args()
     if not os.environ.get("SIMCSE_DATA_DIR"):
         sys.exit("error: set SIMCSE_DATA_DIR")
-    names = tomllib.loads((options.results / "tables.toml").read_text(encoding="utf-8"))["costs"]["runs"]
     subprocess.run(["cargo", "build", "--release", "--locked", "-p", "simcse-cli"], cwd=ROOT, check=True)
-    configs = {name: sorted((options.results / "runs").glob(f"{name}-s*/config.toml")) for name in names}
-    if missing := [name for name in names if not configs[name]]:
-        sys.exit(f"no run of {', '.join(missing)}; fix: run them, or take them out of [costs] in tables.toml")
     measured = {}
     for _ in range(ROUNDS):
-        for name in names:
+        for name, config in configs(options.results, "costs").items():
             with tempfile.TemporaryDirectory() as folder:
-                result = measure(configs[name][0], options.steps, folder)
+                result = measure(config, options.steps, folder)
             print(name, json.dumps(result), file=sys.stderr, flush=True)
             row = measured.setdefault(name, {})
             for key, value in result.items():

@@ -3,9 +3,10 @@
 
     just encoder-speed
 
-`[encoders]` of results/tables.toml names the runs. Each is measured in a process of its own, all of them in turns, three
-times: a slow minute of the machine meets all of them. Everything else on the machine should rest. Encoders are not in git: all
-of them have to be on this machine, since only speeds of one session can be compared.
+`[encoders]` of results/tables.toml names the runs. The encoder of each is made anew by its recorded configuration, but not
+trained: speed does not depend on the values of weights, and encoders are not in git. Then each is measured in a process
+of its own, all of them in turns, three times: a slow minute of the machine meets all of them. Everything else on the
+machine should rest; it takes some ten minutes on two cores.
 """
 import argparse
 import json
@@ -13,13 +14,24 @@ import os
 import pathlib
 import subprocess
 import sys
-import tomllib
+import tempfile
 
 from peers.run import machine, write
+from recorded import ROOT, configs, run_again
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 SPEED = ROOT / "target" / "release" / "simcse-speed"
 ROUNDS = 3
+
+
+def untrained(config, folder):
+    """The directory of the encoder of a configuration before its first step."""
+    run, _ = run_again(config, folder, {
+        "train.steps": 0,
+        "train.warmup_steps": 0,
+        "evaluation.tasks": '["stsb_zh"]',
+        "evaluation.select_on": '["stsb_zh"]',
+    })
+    return run / "encoder"
 
 
 def measure(folder, texts, sentences):
@@ -39,22 +51,20 @@ def main():
     if not options.data_dir:
         sys.exit("error: give --data-dir, or set SIMCSE_DATA_DIR")
     texts = pathlib.Path(options.data_dir) / "LCQMC" / "test.txt"
-    names = tomllib.loads((options.results / "tables.toml").read_text(encoding="utf-8"))["encoders"]["runs"]
-    subprocess.run(["cargo", "build", "--release", "--locked", "-p", "simcse-speed"], cwd=ROOT, check=True)
-    out = options.results / "bench" / "encoders.json"
-    folders = {name: sorted((options.results / "runs").glob(f"{name}-s*/encoder")) for name in names}
-    if missing := [name for name in names if not folders[name]]:
-        sys.exit(f"no encoder of {', '.join(missing)} on this machine; fix: run them here, with --again where only the record is there")
+    subprocess.run(["cargo", "build", "--release", "--locked", "-p", "simcse-cli", "-p", "simcse-speed"], cwd=ROOT, check=True)
     measured = {}
-    for _ in range(ROUNDS):
-        for name in names:
-            result = measure(folders[name][0], texts, options.sentences)
-            print(name, json.dumps(result), file=sys.stderr, flush=True)
-            row = measured.setdefault(name, {key: result[key] for key in ("parameters", "embedding_size")})
-            row.setdefault("sentences_per_second", []).append(result["sentences_per_second"])
-            if result["peak_memory_mib"] is None:
-                sys.exit("this system does not tell the peak memory of a process; fix: measure on Linux")
-            row.setdefault("peak_memory_mib", []).append(result["peak_memory_mib"])
+    with tempfile.TemporaryDirectory() as made:
+        encoders = {name: untrained(path, made) for name, path in configs(options.results, "encoders").items()}
+        for _ in range(ROUNDS):
+            for name, folder in encoders.items():
+                result = measure(folder, texts, options.sentences)
+                print(name, json.dumps(result), file=sys.stderr, flush=True)
+                row = measured.setdefault(name, {key: result[key] for key in ("parameters", "embedding_size")})
+                row.setdefault("sentences_per_second", []).append(result["sentences_per_second"])
+                if result["peak_memory_mib"] is None:
+                    sys.exit("this system does not tell the peak memory of a process; fix: measure on Linux")
+                row.setdefault("peak_memory_mib", []).append(result["peak_memory_mib"])
+    out = options.results / "bench" / "encoders.json"
     report = {
         "machine": machine(),
         "texts": f"the first {options.sentences} sentences of LCQMC test",

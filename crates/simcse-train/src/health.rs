@@ -37,6 +37,10 @@ const NEWEST: f64 = 0.05;
 pub struct Health {
     config: HealthConfig,
     running_loss: Option<f64>,
+    /// The highest chance loss of any look. The running loss is that of whole batches: a short last batch, whose few
+    /// candidates are easily guessed, says nothing of it.
+    #[serde(default)]
+    chance_loss: Option<f64>,
     /// Looks in a row at which every positive was identical.
     identical: u64,
     /// Looks in a row at which all embeddings were alike.
@@ -49,7 +53,7 @@ pub struct Health {
 impl Health {
     /// A fresh watch.
     pub fn new(config: HealthConfig) -> Self {
-        Self { config, running_loss: None, identical: 0, collapsed: 0, apart: false }
+        Self { config, running_loss: None, chance_loss: None, identical: 0, collapsed: 0, apart: false }
     }
 
     /// Whether the similarities of the step with `done` steps before it are to be looked at: all of the
@@ -96,7 +100,8 @@ impl Health {
         }
         let limit = self.config.chance_level_steps;
         // A loss that is no guess among candidates has no chance level.
-        let Some(chance_loss) = seen.chance_loss else { return Ok(()) };
+        self.chance_loss = [self.chance_loss, seen.chance_loss].into_iter().flatten().reduce(f64::max);
+        let Some(chance_loss) = self.chance_loss else { return Ok(()) };
         if limit > 0 && step >= limit && running > LEFT_CHANCE * chance_loss {
             return unhealthy(format!(
                 "the loss is still {running:.4}, a guess among the candidates gives {chance_loss:.4}: nothing is \
@@ -168,6 +173,14 @@ mod tests {
         let (step, found) = first_finding(health(false), 1.0, &[ALIKE; 200]).unwrap();
         assert_eq!(step, 101);
         assert!(found.contains("has been so from the beginning"), "{found}");
+    }
+
+    /// A batch of two has a chance loss of .69, and the running loss is that of batches of many.
+    #[test]
+    fn a_short_last_batch_is_no_measure() {
+        let short = Diagnostics { chance_loss: Some(2_f64.ln()), ..FINE };
+        let seen = [vec![FINE; 19], vec![short]].concat();
+        assert_eq!(first_finding(health(false), 1.0, &seen), None);
     }
 
     /// CoSENT is 0 or anything above it; a loss of 3.99 says nothing.

@@ -100,7 +100,9 @@ pub(super) fn objective(
     stream: Stream,
 ) -> Result<Distillation> {
     let teacher = prepared.teacher.as_ref().context("distillation without a teacher")?;
-    let embeddings = teacher.embeddings(&prepared.corpus.as_strs())?;
+    // A network that is scored as it begins asks its teacher nothing.
+    let sentences = if config.train.steps == 0 { Vec::new() } else { prepared.corpus.as_strs() };
+    let embeddings = teacher.embeddings(&sentences)?;
     let size = prepared.start.encoder.encoder.as_dyn().embedding_size();
     Ok(Distillation::new(distillation.clone(), embeddings, size, &config.train, stream)?)
 }
