@@ -16,8 +16,8 @@ import sys
 import tempfile
 import tomllib
 
-from peers.run import machine, write
-from recorded import ROOT, configs, run_again
+from peers.run import ROOT, machine, write
+from recorded import configs, run_again
 
 ROUNDS = 2
 
@@ -47,9 +47,10 @@ def main():
     if not os.environ.get("SIMCSE_DATA_DIR"):
         sys.exit("error: set SIMCSE_DATA_DIR")
     subprocess.run(["cargo", "build", "--release", "--locked", "-p", "simcse-cli"], cwd=ROOT, check=True)
+    recorded = configs(options.results, "costs")
     measured = {}
     for _ in range(ROUNDS):
-        for name, config in configs(options.results, "costs").items():
+        for name, config in recorded.items():
             with tempfile.TemporaryDirectory() as folder:
                 result = measure(config, options.steps, folder)
             print(name, json.dumps(result), file=sys.stderr, flush=True)

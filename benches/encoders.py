@@ -17,10 +17,9 @@ import sys
 import tempfile
 import tomllib
 
-from peers.run import machine, write
-from recorded import ROOT, configs, run_again
+from peers.run import ROOT, SPEED, machine, write
+from recorded import configs, run_again
 
-SPEED = ROOT / "target" / "release" / "simcse-speed"
 ROUNDS = 3
 
 

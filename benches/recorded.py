@@ -5,8 +5,7 @@ import subprocess
 import sys
 import tomllib
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-SIMCSE = ROOT / "target" / "release" / "simcse"
+from peers.run import SIMCSE
 
 
 def configs(results, section):
