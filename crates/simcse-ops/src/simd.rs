@@ -1,6 +1,6 @@
 //! Run-time dispatch and the few loops that are worth intrinsics.
 //!
-//! One binary runs everywhere: the level is detected once. `SIMCSE_SIMD=avx512|avx2|portable` lowers it
+//! One binary runs everywhere: the level is detected once. `SIMCSE_SIMD=amx|avx512|avx2|portable` lowers it
 //! (for tests and for comparing); a level that the machine lacks is never taken.
 
 use std::sync::OnceLock;
@@ -14,6 +14,8 @@ pub enum Level {
     Avx2,
     /// AVX-512 F/VL/BW/DQ.
     Avx512,
+    /// AVX-512 with BF16, and the matrix unit AMX for products in bfloat16.
+    Amx,
 }
 
 impl Level {
@@ -24,17 +26,18 @@ impl Level {
             let wish = match std::env::var("SIMCSE_SIMD").as_deref() {
                 Ok("portable") => Self::Portable,
                 Ok("avx2") => Self::Avx2,
-                _ => Self::Avx512,
+                Ok("avx512") => Self::Avx512,
+                _ => Self::Amx,
             };
-            wish.min(Self::best())
+            wish.supported()
         })
     }
 
     /// Every level that this machine can run, for tests.
     pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512]
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx]
             .into_iter()
-            .filter(|level| *level <= Self::best())
+            .filter(|level| *level == level.supported())
             .collect()
     }
 
@@ -52,7 +55,9 @@ impl Level {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512dq");
+        let amx = || is_x86_feature_detected!("avx512bf16") && crate::products::matrix_unit_granted();
         match (avx2, avx512) {
+            (true, true) if amx() => Self::Amx,
             (true, true) => Self::Avx512,
             (true, false) => Self::Avx2,
             _ => Self::Portable,
@@ -86,7 +91,7 @@ macro_rules! dispatch {
                 match level.supported() {
                     // SAFETY: `supported` gives a level above `Portable` only after the CPU was asked for its
                     // features.
-                    $crate::simd::Level::Avx512 => unsafe { avx512($($argument),*) },
+                    $crate::simd::Level::Avx512 | $crate::simd::Level::Amx => unsafe { avx512($($argument),*) },
                     // SAFETY: as above.
                     $crate::simd::Level::Avx2 => unsafe { avx2($($argument),*) },
                     $crate::simd::Level::Portable => body($($argument),*),
@@ -116,7 +121,7 @@ pub(crate) fn gather_rows(level: Level, terms: &[Term], source: &[f32], row: &mu
         "a term lies outside the source"
     );
     #[cfg(target_arch = "x86_64")]
-    if level.supported() == Level::Avx512 {
+    if level.supported() >= Level::Avx512 {
         // SAFETY: `supported` says that AVX-512 F is there; all terms lie inside `source` (asserted).
         return unsafe { avx512::gather_rows(terms, source, row) };
     }
@@ -130,7 +135,7 @@ pub(crate) fn scatter_row(level: Level, terms: &[Term], row: &[f32], target: &mu
         "a term lies outside the target"
     );
     #[cfg(target_arch = "x86_64")]
-    if level.supported() == Level::Avx512 {
+    if level.supported() >= Level::Avx512 {
         // SAFETY: `supported` says that AVX-512 F is there; all terms lie inside `target` (asserted).
         return unsafe { avx512::scatter_row(terms, row, target) };
     }

@@ -278,6 +278,28 @@ pub(super) fn transpose(rows: &[&[f32]], in_pairs: bool, panel: &mut [u32]) {
     unsafe { inner(rows, in_pairs, panel) }
 }
 
+/// Lays rows, two and two, into columns of `words`, whose rows are `lane` words long: word `i · lane + p` is that of
+/// `rows[2 p][i]` and `rows[2 p + 1][i]`. Rows that are empty are zeros; those that are there are of one length.
+pub(super) fn transpose_pairs(rows: &[&[f32]; 32], words: &mut [u32], lane: usize) {
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    unsafe fn inner(rows: &[&[f32]; 32], words: &mut [u32], lane: usize) {
+        for start in (0..rows[0].len()).step_by(16) {
+            let mut registers = [_mm512_setzero_si512(); 16];
+            for (register, rows) in registers.iter_mut().zip(rows.chunks_exact(2)) {
+                // SAFETY: the features are there.
+                *register = unsafe { both(rows[0], rows[1], start) };
+            }
+            let columns = transposed(registers).into_iter().take(rows[0].len() - start);
+            for (to, column) in words[start * lane..].chunks_mut(lane).zip(columns) {
+                // SAFETY: sixteen words are there, as the slice of them says.
+                unsafe { _mm512_storeu_si512(to[..16].as_mut_ptr().cast(), column) };
+            }
+        }
+    }
+    // SAFETY: this module is entered only where `Kernel::available` found the features.
+    unsafe { inner(rows, words, lane) }
+}
+
 /// Rows and columns of 16 x 16 words exchanged.
 #[target_feature(enable = "avx512f")]
 fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {

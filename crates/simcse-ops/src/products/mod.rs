@@ -1,12 +1,15 @@
 //! Matrix products: float32, and bfloat16 with float32 sums.
 //!
 //! With AVX-512 bfloat16, and float32 where that is faster (see `Kernel::of` and [`Prepared`]), run through tiles of our
-//! own: the right matrix is laid out in panels that stay in the second-level cache. All else goes to the crate `gemm`;
+//! own: the right matrix is laid out in panels that stay in the second-level cache. Bfloat16 goes through the matrix unit of
+//! a CPU that has one (AMX), by the same panels. All else goes to the crate `gemm`;
 //! bfloat16, where a CPU cannot multiply it, as float32 numbers that were rounded before: results agree but for the order
 //! of their sums.
 //!
 //! Each element is one sum in one order, whatever the number of threads.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod gemm;
@@ -186,23 +189,25 @@ fn round(value: f32) -> u32 {
 }
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) use amx::granted as matrix_unit_granted;
+#[cfg(target_arch = "x86_64")]
 use packed::Right;
 #[cfg(target_arch = "x86_64")]
 use tiled::Kernel;
 
 #[cfg(target_arch = "x86_64")]
 mod tiled {
+    use std::ops::Range;
+
     use rayon::prelude::*;
 
-    use super::avx512::{Before, HEIGHT, Place, WIDTH, tile_of_floats, tile_of_pairs};
+    use super::amx::{self, MatrixUnit};
+    use super::avx512::{self, Before, LeftTile, Place, WIDTH, tile_of_floats, tile_of_pairs};
     use super::packed::{Left, Right};
     use super::{Output, Threads, View};
     use crate::linear::Precision;
     use crate::simd::Level;
 
-    /// Words of the summed dimension that a tile takes before the next one: a panel of the right matrix, 72 KiB,
-    /// stays in the second-level cache.
-    const DEPTH: usize = 384;
     /// Values of a page of memory.
     const PAGE: usize = 1024;
     /// Most rows of one task: in bfloat16 those of a left matrix then stay in the second-level cache, too.
@@ -215,6 +220,8 @@ mod tiled {
         Floats,
         /// Two successive bfloat16.
         Pairs,
+        /// The same, for the matrix unit: the words of a row are filled up to whole registers.
+        Registers,
     }
 
     impl Kernel {
@@ -225,30 +232,56 @@ mod tiled {
         pub(super) fn of(level: Level, precision: Precision, right: &[View]) -> Option<Self> {
             let collides = |part: &View| part.column_stride.is_multiple_of(PAGE);
             Self::available(level, precision)
-                .filter(|kernel| *kernel == Self::Pairs || right.iter().any(collides))
+                .filter(|kernel| *kernel != Self::Floats || right.iter().any(collides))
         }
 
         /// The tiles of a precision, where the machine has the instructions.
         pub(super) fn available(level: Level, precision: Precision) -> Option<Self> {
-            if level.supported() != Level::Avx512 {
-                return None;
-            }
-            match precision {
-                Precision::Float32 => Some(Self::Floats),
-                Precision::BFloat16 => is_x86_feature_detected!("avx512bf16").then_some(Self::Pairs),
+            match (level.supported(), precision) {
+                (Level::Portable | Level::Avx2, _) => None,
+                (_, Precision::Float32) => Some(Self::Floats),
+                (Level::Avx512, Precision::BFloat16) => {
+                    is_x86_feature_detected!("avx512bf16").then_some(Self::Pairs)
+                }
+                (Level::Amx, Precision::BFloat16) => Some(Self::Registers),
             }
         }
 
         fn values_of_word(self) -> usize {
             match self {
                 Self::Floats => 1,
-                Self::Pairs => 2,
+                Self::Pairs | Self::Registers => 2,
             }
         }
 
         /// Words that hold this many values of the summed dimension.
         pub(super) fn words(self, values: usize) -> usize {
             values.div_ceil(self.values_of_word())
+        }
+
+        /// Words that a packed matrix has for this many values: those beyond [`Self::words`] are zero.
+        pub(super) fn steps(self, values: usize) -> usize {
+            match self {
+                Self::Floats | Self::Pairs => self.words(values),
+                Self::Registers => self.words(values).next_multiple_of(amx::REGISTER),
+            }
+        }
+
+        /// Rows of a tile.
+        pub(super) fn height(self) -> usize {
+            match self {
+                Self::Floats | Self::Pairs => avx512::HEIGHT,
+                Self::Registers => amx::HEIGHT,
+            }
+        }
+
+        /// Words of the summed dimension that a tile takes before the next one: a panel of the right matrix stays in the
+        /// second-level cache with 72 KiB, or for the matrix unit, which would wait for that one, with 36 in the first.
+        fn depth(self) -> usize {
+            match self {
+                Self::Floats | Self::Pairs => 384,
+                Self::Registers => 96,
+            }
         }
 
         pub(super) fn multiply(
@@ -260,7 +293,7 @@ mod tiled {
             threads: Threads,
         ) {
             let n = output.len() / left.rows;
-            let rows = rows_of_task(left.rows, threads);
+            let rows = self.rows_of_task(left.rows, threads);
             let task = |(task, output): (usize, &mut [f32])| {
                 let left = left.middle_rows(task * rows, output.len() / n);
                 self.multiply_rows(left, right, output, n, mode);
@@ -273,40 +306,69 @@ mod tiled {
 
         /// One task: some rows of the output, all of its columns.
         fn multiply_rows(self, left: View, right: &Right, output: &mut [f32], n: usize, mode: Output) {
-            let tile = match self {
-                Self::Floats => tile_of_floats,
-                Self::Pairs => tile_of_pairs,
+            match self {
+                Self::Floats => self.multiply_tiles(left, right, output, n, mode, tile_of_floats),
+                Self::Pairs => self.multiply_tiles(left, right, output, n, mode, tile_of_pairs),
+                Self::Registers => {
+                    let unit = MatrixUnit::configured();
+                    self.multiply_tiles(
+                        left,
+                        right,
+                        output,
+                        n,
+                        mode,
+                        |left, right, output, place, before| {
+                            unit.tile(left, right, output, place, before);
+                        },
+                    );
+                }
+            }
+        }
+
+        fn multiply_tiles(
+            self,
+            left: View,
+            right: &Right,
+            output: &mut [f32],
+            n: usize,
+            mode: Output,
+            tile: impl Fn(LeftTile, &[u32], &mut [f32], Place, Before),
+        ) {
+            let (values_of_word, height) = (self.values_of_word(), self.height());
+            let steps = (0..right.steps).step_by(self.depth());
+            let blocks: Vec<_> = steps.map(|start| start..(start + self.depth()).min(right.steps)).collect();
+            let pack = |steps: &Range<usize>| {
+                let (start, end) = (steps.start * values_of_word, steps.end * values_of_word);
+                Left::pack(self, left.middle_columns(start, end.min(left.columns) - start))
             };
-            let values_of_word = self.values_of_word();
-            for start in (0..right.steps).step_by(DEPTH) {
-                let end = (start + DEPTH).min(right.steps);
-                let values = start * values_of_word..(end * values_of_word).min(left.columns);
-                let block = Left::pack(self, left.middle_columns(values.start, values.len()));
-                for column in (0..n).step_by(WIDTH) {
-                    let panel = right.part(column / WIDTH, start, end);
+            let packed: Vec<_> = blocks.iter().map(pack).collect();
+            // The sums of a panel's columns stay in a cache until they are whole.
+            for column in (0..n).step_by(WIDTH) {
+                for (steps, block) in blocks.iter().zip(&packed) {
+                    let panel = right.part(column / WIDTH, steps.start, steps.end);
                     let before = match mode {
-                        _ if start > 0 => Before::Output,
+                        _ if steps.start > 0 => Before::Output,
                         Output::Overwrite => Before::Nothing,
                         Output::Add => Before::Output,
                         Output::AddRow(row) => Before::Row(&row[column..]),
                     };
-                    for row in (0..left.rows).step_by(HEIGHT) {
-                        let (rows, columns) = (HEIGHT.min(left.rows - row), WIDTH.min(n - column));
+                    for row in (0..left.rows).step_by(height) {
+                        let (rows, columns) = (height.min(left.rows - row), WIDTH.min(n - column));
                         let place = Place { stride: n, rows, columns };
-                        tile(block.part(row / HEIGHT), panel, &mut output[row * n + column..], place, before);
+                        tile(block.part(row / height), panel, &mut output[row * n + column..], place, before);
                     }
                 }
             }
         }
-    }
 
-    /// Two tasks for every thread or more, of whole tiles.
-    fn rows_of_task(m: usize, threads: Threads) -> usize {
-        let workers = match threads {
-            Threads::One => 1,
-            Threads::All => rayon::current_num_threads(),
-        };
-        m.div_ceil(2 * workers).next_multiple_of(HEIGHT).min(MOST_ROWS)
+        /// Two tasks for every thread or more, of whole tiles.
+        fn rows_of_task(self, m: usize, threads: Threads) -> usize {
+            let workers = match threads {
+                Threads::One => 1,
+                Threads::All => rayon::current_num_threads(),
+            };
+            m.div_ceil(2 * workers).next_multiple_of(self.height()).min(MOST_ROWS)
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::avx512::{HEIGHT, LeftTile, WIDTH, interleave, interleave_panels, round_row, transpose};
+use super::avx512::{
+    HEIGHT, LeftTile, WIDTH, interleave, interleave_panels, round_row, transpose, transpose_pairs,
+};
 use super::words::Words;
 use super::{Kernel, Threads, View};
 
@@ -43,13 +45,19 @@ enum LeftWords<'a> {
 
 impl<'a> Left<'a> {
     pub(super) fn pack(kernel: Kernel, matrix: View<'a>) -> Self {
+        if kernel == Kernel::Registers {
+            let (words, lane) = register_rows(matrix);
+            return Self { words: LeftWords::Packed(words), lane, step: 1, panel: kernel.height() * lane };
+        }
         if matrix.column_stride != 1 {
             let (words, steps) = left_panels(kernel, matrix.transposed());
             return Self { words: LeftWords::Packed(words), lane: 1, step: HEIGHT, panel: steps * HEIGHT };
         }
         let (words, lane) = match kernel {
             Kernel::Floats => (LeftWords::Borrowed(bytemuck::cast_slice(matrix.values)), matrix.row_stride),
-            Kernel::Pairs => (LeftWords::Packed(rounded_rows(matrix)), matrix.columns.div_ceil(2)),
+            Kernel::Pairs | Kernel::Registers => {
+                (LeftWords::Packed(rounded_rows(matrix)), matrix.columns.div_ceil(2))
+            }
         };
         Self { words, lane, step: 1, panel: HEIGHT * lane }
     }
@@ -73,6 +81,29 @@ fn rounded_rows(matrix: View) -> Words {
     all
 }
 
+/// Rows of words of two for the matrix unit: as many as whole tiles have, and filled up with zeros to its registers.
+fn register_rows(matrix: View) -> (Words, usize) {
+    let kernel = Kernel::Registers;
+    let (words, lane) = (kernel.words(matrix.columns), kernel.steps(matrix.columns));
+    let mut all = Words::take(matrix.rows.next_multiple_of(kernel.height()) * lane);
+    let rows = &mut all.as_mut_slice()[..matrix.rows * lane];
+    if matrix.column_stride == 1 {
+        for (row, to) in rows.chunks_exact_mut(lane).enumerate() {
+            round_row(&matrix.values[row * matrix.row_stride..][..matrix.columns], &mut to[..words]);
+            to[words..].fill(0);
+        }
+    } else {
+        let column = |column: usize| &matrix.values[column * matrix.column_stride..][..matrix.rows];
+        for first in (0..matrix.columns).step_by(32) {
+            let count = (matrix.columns - first).min(32);
+            let mut columns: [&[f32]; 32] = [&[]; 32];
+            columns.iter_mut().take(count).enumerate().for_each(|(i, values)| *values = column(first + i));
+            transpose_pairs(&columns, &mut rows[first / 2..], lane);
+        }
+    }
+    (all, lane)
+}
+
 /// The columns of a matrix whose rows lie close as panels of [`HEIGHT`].
 fn left_panels(kernel: Kernel, matrix: View) -> (Words, usize) {
     let steps = kernel.words(matrix.rows);
@@ -88,10 +119,12 @@ fn left_panels(kernel: Kernel, matrix: View) -> (Words, usize) {
                     words[values.len()..].fill(0);
                 }
             }
-            Kernel::Pairs if 2 * step + 1 < matrix.rows => {
+            Kernel::Pairs | Kernel::Registers if 2 * step + 1 < matrix.rows => {
                 interleave_panels(row(2 * step), row(2 * step + 1), words, steps * HEIGHT);
             }
-            Kernel::Pairs => interleave_panels(row(2 * step), &[], words, steps * HEIGHT),
+            Kernel::Pairs | Kernel::Registers => {
+                interleave_panels(row(2 * step), &[], words, steps * HEIGHT);
+            }
         }
     }
     (all, steps)
@@ -100,7 +133,8 @@ fn left_panels(kernel: Kernel, matrix: View) -> (Words, usize) {
 /// The columns of matrices of the same number of rows as panels of [`WIDTH`].
 fn right_panels(kernel: Kernel, parts: &[View], threads: Threads) -> (Words, usize) {
     let columns: usize = parts.iter().map(|part| part.columns).sum();
-    let steps = kernel.words(parts.first().map_or(0, |part| part.rows));
+    let rows = parts.first().map_or(0, |part| part.rows);
+    let steps = kernel.steps(rows);
     let mut all = Words::take(columns.div_ceil(WIDTH) * WIDTH * steps);
     let words = all.as_mut_slice();
     let fill = |(group, words): (usize, &mut [u32])| {
@@ -108,6 +142,7 @@ fn right_panels(kernel: Kernel, parts: &[View], threads: Threads) -> (Words, usi
         let first = group * GROUP * WIDTH;
         let end = (first + panels.columns()).min(columns);
         panels.clear_from(end - first);
+        panels.clear_steps_from(kernel.words(rows));
         let mut part_first = 0;
         for part in parts {
             let part_end = part_first + part.columns;
@@ -154,6 +189,14 @@ impl Group<'_> {
         }
     }
 
+    /// Zeroes the steps from `step` on, of which there is nothing in the matrix.
+    fn clear_steps_from(&mut self, step: usize) {
+        if step < self.steps {
+            let panels = self.words.chunks_exact_mut(self.steps * WIDTH);
+            panels.for_each(|panel| panel[step * WIDTH..].fill(0));
+        }
+    }
+
     /// Lays a matrix into the columns from `first` on.
     fn fill(&mut self, matrix: View, first: usize) {
         if matrix.column_stride == 1 {
@@ -169,19 +212,19 @@ impl Group<'_> {
             let mut columns: [&[f32]; 16] = [&[]; 16];
             columns.iter_mut().take(count).enumerate().for_each(|(i, values)| *values = column(next + i));
             let start = (first + next) / WIDTH * self.steps * WIDTH + (first + next) % WIDTH;
-            transpose(&columns[..count], self.kernel == Kernel::Pairs, &mut self.words[start..]);
+            transpose(&columns[..count], self.kernel != Kernel::Floats, &mut self.words[start..]);
             next += count;
         }
     }
 
     fn fill_by_rows(&mut self, matrix: View, first: usize) {
         let row = |step: usize| &matrix.values[step * matrix.row_stride..][..matrix.columns];
-        for step in 0..self.steps {
+        for step in 0..self.kernel.words(matrix.rows) {
             let kernel = self.kernel;
             let (low, high) = match kernel {
-                Kernel::Pairs if 2 * step + 1 < matrix.rows => (row(2 * step), row(2 * step + 1)),
-                Kernel::Pairs => (row(2 * step), &[][..]),
                 Kernel::Floats => (row(step), &[][..]),
+                _ if 2 * step + 1 < matrix.rows => (row(2 * step), row(2 * step + 1)),
+                _ => (row(2 * step), &[][..]),
             };
             let mut next = 0;
             while next < low.len() {
@@ -190,7 +233,9 @@ impl Group<'_> {
                 let (words, here) = (&mut words[..count], next..next + count);
                 match kernel {
                     Kernel::Floats => words.copy_from_slice(bytemuck::cast_slice(&low[here])),
-                    Kernel::Pairs => interleave(&low[here.clone()], high.get(here).unwrap_or(&[]), words),
+                    Kernel::Pairs | Kernel::Registers => {
+                        interleave(&low[here.clone()], high.get(here).unwrap_or(&[]), words);
+                    }
                 }
                 next += count;
             }
