@@ -21,6 +21,11 @@ pub struct BatchCentresConfig {
     /// Centres pass no gradient on, as the centres of a table do not; left out: they do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub detached_centres: bool,
+    /// Every centre leaves out the view of the batch that is compared with it, not the own one alone, so that all are means of
+    /// as many views: with two views this is symmetric [`info_nce`](crate::info_nce()) over N candidates. Left out: the own
+    /// one alone, as in the paper.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub equal_centres: bool,
 }
 
 impl BatchCentresConfig {
@@ -61,6 +66,9 @@ pub struct BatchCentres {
 /// paper), or a view would find itself. Both have gradients. With two views and no margin the own logit is that of
 /// [`info_nce`](crate::info_nce()), and the others are compared with the mean of two views instead of one.
 ///
+/// So the own centre has more dropout noise in it than the others, which makes it the farther one where there is much of
+/// that. With `equal_centres` view `k` meets `c_j⁻ᵏ` of every sentence `j`.
+///
 /// `embeddings` `[K · B, D]`, view after view. Fails when rows are no whole number of views, on a batch of one sentence,
 /// and on a value out of range.
 pub fn batch_centres(embeddings: &Tensor, config: &BatchCentresConfig) -> Result<BatchCentres> {
@@ -76,7 +84,7 @@ pub fn batch_centres(embeddings: &Tensor, config: &BatchCentresConfig) -> Result
     let by_view = l2_normalize(&in_full_precision(embeddings)?)?.reshape((views, sentences, size))?;
     // 1 where a view meets the centre of its sentence, [K · B, B].
     let own_places = Tensor::eye(sentences, DType::U8, by_view.device())?.repeat((views, 1))?;
-    let cosines = cosines(&by_view, &own_places, config.detached_centres)?;
+    let cosines = cosines(&by_view, &own_places, config)?;
     let margins = (own_places.to_dtype(cosines.dtype())? * (config.margin * config.scale))?;
     let logits = ((&cosines * config.scale)? - margins)?;
     let targets: Vec<u32> = (0..sentences as u32).collect::<Vec<_>>().repeat(views);
@@ -88,13 +96,19 @@ pub fn batch_centres(embeddings: &Tensor, config: &BatchCentresConfig) -> Result
     })
 }
 
-/// Of unit-length views `[K, B, D]` with the centres of all sentences, the view itself left out of its own one: `[K · B, B]`.
-fn cosines(by_view: &Tensor, own_places: &Tensor, detached_centres: bool) -> Result<Tensor> {
+/// Of unit-length views `[K, B, D]` with the centres of all sentences, the view itself left out of its own one, or of all:
+/// `[K · B, B]`.
+fn cosines(by_view: &Tensor, own_places: &Tensor, config: &BatchCentresConfig) -> Result<Tensor> {
     let (views, sentences, size) = by_view.dims3()?;
-    let of_centres = if detached_centres { by_view.detach() } else { by_view.clone() };
+    let of_centres = if config.detached_centres { by_view.detach() } else { by_view.clone() };
     let sums = of_centres.sum_keepdim(0)?; // [1, B, D]
-    let centres = l2_normalize(&sums.squeeze(0)?)?;
     let without_itself = l2_normalize(&sums.broadcast_sub(&of_centres)?)?; // [K, B, D]
+    if config.equal_centres {
+        return Ok(by_view
+            .matmul(&without_itself.transpose(1, 2)?)?
+            .reshape((views * sentences, sentences))?);
+    }
+    let centres = l2_normalize(&sums.squeeze(0)?)?;
     let own = (by_view * without_itself)?.sum(D::Minus1)?.reshape((views * sentences, 1))?;
     let all = by_view.reshape((views * sentences, size))?.matmul(&centres.t()?)?;
     let own = own.broadcast_as(all.shape())?.contiguous()?;

@@ -247,6 +247,8 @@ mod tests {
         assert_eq!(toml::to_string(&config).unwrap(), text, "without the key that is off");
         let detached: LossConfig = toml::from_str(&format!("{text}detached_centres = true")).unwrap();
         assert!(toml::to_string(&detached).unwrap().contains("detached_centres = true"));
+        let equal: LossConfig = toml::from_str(&format!("{text}equal_centres = true")).unwrap();
+        assert!(toml::to_string(&equal).unwrap().contains("equal_centres = true"));
         toml::from_str::<LossConfig>(&format!("{text}sub_centres = 1")).unwrap_err();
     }
 

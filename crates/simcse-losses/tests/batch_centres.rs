@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use candle_core::{Device, Tensor, Var};
-use simcse_losses::{BatchCentresConfig, batch_centres};
+use simcse_losses::{BatchCentresConfig, batch_centres, info_nce};
 use simcse_random::uniform_bits;
 
 fn config(views: usize, scale: f64, margin: f64) -> BatchCentresConfig {
-    BatchCentresConfig { views, scale, margin, detached_centres: false }
+    BatchCentresConfig { views, scale, margin, detached_centres: false, equal_centres: false }
 }
 
 // import torch, torch.nn.functional as F
@@ -79,7 +79,11 @@ fn brute_force(moving: &[f64], fixed: &[f64], size: usize, config: &BatchCentres
     for row in 0..rows {
         let view = unit(&moving[row * size..(row + 1) * size]);
         let logit = |sentence: usize| {
-            let of_sentence = (0..rows).filter(|other| other % sentences == sentence && *other != row);
+            let left_out = |other: usize| match config.equal_centres {
+                true => other / sentences == row / sentences,
+                false => other == row,
+            };
+            let of_sentence = (0..rows).filter(|other| other % sentences == sentence && !left_out(*other));
             let mut centre = vec![0.0; size];
             of_sentence.for_each(|other| centre.iter_mut().zip(&views[other]).for_each(|(sum, x)| *sum += x));
             let cosine: f64 = unit(&centre).iter().zip(&view).map(|(a, b)| a * b).sum();
@@ -99,6 +103,7 @@ fn loss_and_gradient_equal_the_formula_for_any_shape() {
         let values = numbers(seed, views * sentences * size);
         let config = BatchCentresConfig {
             detached_centres: seed % 2 == 1,
+            equal_centres: seed % 5 > 2,
             ..config(views, [1.0, 20.0][seed as usize / 12], [0.0, 0.2][seed as usize / 2 % 2])
         };
         let embeddings = Var::from_vec(values.clone(), (views * sentences, size), &Device::Cpu).unwrap();
@@ -119,6 +124,20 @@ fn loss_and_gradient_equal_the_formula_for_any_shape() {
             assert!((got - want).abs() < 1e-6 * (1.0 + want.abs()), "{seed} {index}: {got} {want}");
         }
     }
+}
+
+/// With two views a centre without the one is the other.
+#[test]
+fn two_views_and_equal_centres_are_symmetric_info_nce() {
+    let embeddings = Tensor::from_vec(numbers(7, 2 * 5 * 4), (10, 4), &Device::Cpu).unwrap();
+    let of_centres = BatchCentresConfig { equal_centres: true, ..config(2, 20.0, 0.0) };
+    let centres = batch_centres(&embeddings, &of_centres).unwrap();
+    let [first, second] = [0, 5].map(|start| embeddings.narrow(0, start, 5).unwrap());
+    let symmetric = "candidates = \"n\"\nsymmetric = true\nsimilarity = \"cosine\"\ntemperature = 0.05";
+    let contrast = info_nce(&first, &second, &toml::from_str(symmetric).unwrap(), None).unwrap();
+    let [got, want] = [centres.per_view, contrast.per_example].map(|losses| losses.to_vec1::<f64>().unwrap());
+    assert!(got.iter().zip(&want).all(|(got, want)| (got - want).abs() < 1e-10), "{got:?} {want:?}");
+    assert_eq!(got.len(), want.len());
 }
 
 #[test]

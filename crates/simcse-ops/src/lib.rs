@@ -20,7 +20,7 @@
 //! | [`tape`] | layers of a transformer end to end, as one op of candle |
 //! | [`profile`] | where the time of a step goes |
 //! | [`process`] | memory and threads of a program that trains |
-//! | [`simd`] | run-time dispatch: AVX-512, AVX2 + FMA, portable |
+//! | [`simd`] | run-time dispatch: AMX, AVX-512, AVX2 + FMA, portable |
 //!
 //! This is the only crate with `unsafe` code, and that only in [`simd`], [`process`], the tiles of matrix products and around
 //! the call of `gemm`.

@@ -168,6 +168,37 @@ fn a_number_that_is_none_spoils_its_row_and_nothing_else() {
     }
 }
 
+/// Packed matrices lie in buffers of earlier products; here those held what is no number, beyond what the next ones fill.
+#[test]
+fn what_an_earlier_product_left_does_not_matter() {
+    let none = vec![f32::NAN; 64 * 96];
+    let (left, right) = (numbers(40 * 33, 1), numbers(33 * 50, 2));
+    for (level, precision) in Level::available()
+        .into_iter()
+        .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
+    {
+        let products = Products { level, precision, threads: Threads::One };
+        // Many times: another test may have taken the buffers.
+        for _ in 0..20 {
+            let mut spoilt = vec![0.0; 64 * 96];
+            products.multiply(
+                View::new(&none[..64 * 64], 64, 64),
+                View::new(&none, 64, 96),
+                &mut spoilt,
+                Output::Overwrite,
+            );
+            let mut output = vec![0.0; 40 * 50];
+            products.multiply(
+                View::new(&left, 40, 33),
+                View::new(&right, 33, 50),
+                &mut output,
+                Output::Overwrite,
+            );
+            assert!(output.iter().all(|value| value.is_finite()), "{level:?} {precision:?}");
+        }
+    }
+}
+
 #[test]
 fn nothing_to_sum_gives_zero() {
     for (level, precision) in Level::available()

@@ -11,7 +11,13 @@ use crate::common::{End, Script, Setting, Twelve, bits, network, rising, setting
 const VIEWS: usize = 3;
 
 fn objective() -> BatchClasses {
-    let config = BatchCentresConfig { views: VIEWS, scale: 10.0, margin: 0.1, detached_centres: false };
+    let config = BatchCentresConfig {
+        views: VIEWS,
+        scale: 10.0,
+        margin: 0.1,
+        detached_centres: false,
+        equal_centres: false,
+    };
     BatchClasses::new(config).unwrap()
 }
 
