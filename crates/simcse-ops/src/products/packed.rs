@@ -55,9 +55,7 @@ impl<'a> Left<'a> {
         }
         let (words, lane) = match kernel {
             Kernel::Floats => (LeftWords::Borrowed(bytemuck::cast_slice(matrix.values)), matrix.row_stride),
-            Kernel::Pairs | Kernel::Registers => {
-                (LeftWords::Packed(rounded_rows(matrix)), matrix.columns.div_ceil(2))
-            }
+            _ => (LeftWords::Packed(rounded_rows(matrix)), matrix.columns.div_ceil(2)),
         };
         Self { words, lane, step: 1, panel: HEIGHT * lane }
     }
@@ -119,12 +117,10 @@ fn left_panels(kernel: Kernel, matrix: View) -> (Words, usize) {
                     words[values.len()..].fill(0);
                 }
             }
-            Kernel::Pairs | Kernel::Registers if 2 * step + 1 < matrix.rows => {
+            _ if 2 * step + 1 < matrix.rows => {
                 interleave_panels(row(2 * step), row(2 * step + 1), words, steps * HEIGHT);
             }
-            Kernel::Pairs | Kernel::Registers => {
-                interleave_panels(row(2 * step), &[], words, steps * HEIGHT);
-            }
+            _ => interleave_panels(row(2 * step), &[], words, steps * HEIGHT),
         }
     }
     (all, steps)
@@ -233,9 +229,7 @@ impl Group<'_> {
                 let (words, here) = (&mut words[..count], next..next + count);
                 match kernel {
                     Kernel::Floats => words.copy_from_slice(bytemuck::cast_slice(&low[here])),
-                    Kernel::Pairs | Kernel::Registers => {
-                        interleave(&low[here.clone()], high.get(here).unwrap_or(&[]), words);
-                    }
+                    _ => interleave(&low[here.clone()], high.get(here).unwrap_or(&[]), words),
                 }
                 next += count;
             }

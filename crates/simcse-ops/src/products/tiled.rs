@@ -79,12 +79,12 @@ impl Kernel {
     }
 
     /// Words of the summed dimension that a tile takes before the next one: a panel of the right matrix, 72 KiB, stays in
-    /// the second-level cache. The matrix unit would wait for that one; 18 KiB and a part of the left matrix stay in the
+    /// the second-level cache. The matrix unit would wait for that one; 24 KiB and a part of the left matrix stay in the
     /// first.
     fn depth(self) -> usize {
         match self {
             Self::Floats | Self::Pairs => 384,
-            Self::Registers => 96,
+            Self::Registers => 128,
         }
     }
 
