@@ -17,11 +17,11 @@ exp-textcnn *arguments:
 exp-textcnn-all *arguments:
     cargo run --release --locked --quiet -p exp-textcnn -- experiments/textcnn/configs/headline-seeds.toml experiments/textcnn/configs/ablations.toml --out results "$@"
 
-# Train and score an unsupervised SimCSE transformer (needs SIMCSE_MODEL_DIR; see the head of the configuration)
+# Train and score an unsupervised SimCSE transformer (needs SIMCSE_MODEL_DIR, or --set encoder.checkpoint=…)
 exp-bert-unsup *arguments:
     cargo run --release --locked --quiet -p exp-bert-unsup -- experiments/bert-unsup/configs/headline.toml "$@"
 
-# Run every row of the tables of unsupervised transformers into results/ (hours; continues where it stopped)
+# Run every row of the tables of unsupervised transformers into results/ (hours; needs SIMCSE_MODEL_DIR; continues where it stopped)
 exp-bert-unsup-all *arguments:
     cargo run --release --locked --quiet -p exp-bert-unsup -- experiments/bert-unsup/configs/rows-*.toml --out results "$@"
 
@@ -29,7 +29,7 @@ exp-bert-unsup-all *arguments:
 exp-bert-sup *arguments:
     cargo run --release --locked --quiet -p exp-bert-sup -- experiments/bert-sup/configs/headline.toml "$@"
 
-# Run every row of the tables of supervised transformers into results/ (hours; continues where it stopped)
+# Run every row of the tables of supervised transformers into results/ (hours; needs SIMCSE_MODEL_DIR; continues where it stopped)
 exp-bert-sup-all *arguments:
     cargo run --release --locked --quiet -p exp-bert-sup -- experiments/bert-sup/configs/rows-*.toml --out results "$@"
 
@@ -37,7 +37,7 @@ exp-bert-sup-all *arguments:
 exp-amsoftmax *arguments:
     cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/headline.toml "$@"
 
-# Run every configuration and ablation of sentence classes into results/ (hours; continues where it stopped)
+# Run every configuration and ablation of sentence classes into results/ (hours; needs SIMCSE_MODEL_DIR; continues where it stopped)
 exp-amsoftmax-all *arguments:
     cargo run --release --locked --quiet -p exp-amsoftmax -- experiments/amsoftmax/configs/ablations.toml experiments/amsoftmax/configs/rows-transformer.toml --out results "$@"
 
@@ -45,13 +45,13 @@ exp-amsoftmax-all *arguments:
 exp-distill *arguments:
     cargo run --release --locked --quiet -p exp-distill -- experiments/distill/configs/headline.toml "$@"
 
-# Run every student, teacher and loss of distillation into results/ (hours; continues where it stopped)
+# Run every student, teacher and loss of distillation into results/ (hours; needs SIMCSE_MODEL_DIR; continues where it stopped)
 exp-distill-all *arguments:
     cargo run --release --locked --quiet -p exp-distill -- experiments/distill/configs/rows.toml experiments/distill/configs/rows-transformer.toml --out results "$@"
 
 # Any configuration of an experiment: just exp bert-sup bert-base-uncased
 exp experiment config *arguments:
-    cargo run --release --locked --quiet -p "exp-$1" -- "experiments/$1/configs/$2.toml" "${@:3}"
+    experiment="$1" config="$2"; shift 2; cargo run --release --locked --quiet -p "exp-$experiment" -- "experiments/$experiment/configs/$config.toml" "$@"
 
 # Score what needs no training (Jaccard, mean of character vectors) into results/
 baselines *arguments:

@@ -96,6 +96,38 @@ fn recorded_runs_are_those_of_the_files() {
     }
 }
 
+/// The names of all values of a table, without those of the sections that they stand in.
+fn keys(table: &toml::Table) -> Vec<&str> {
+    fn below<'a>((key, value): (&'a String, &'a toml::Value)) -> Vec<&'a str> {
+        match value {
+            toml::Value::Table(section) => keys(section),
+            toml::Value::Array(entries) if entries.first().is_some_and(toml::Value::is_table) => {
+                entries.iter().filter_map(toml::Value::as_table).flat_map(keys).collect()
+            }
+            _ => vec![key.as_str()],
+        }
+    }
+    table.iter().flat_map(below).collect()
+}
+
+#[test]
+fn each_key_is_in_the_documentation() {
+    let read = |name| std::fs::read_to_string(experiments().join("../docs").join(name)).unwrap();
+    let text = read("configuration.md") + &read("encoders.md");
+    for (path, shown) in configs() {
+        for run in sweep::load(&path, &[], &[]).unwrap() {
+            let table: toml::Table = toml::from_str(&run.to_toml().unwrap()).unwrap();
+            for key in keys(&table) {
+                let forms = [format!("`{key}`"), format!(".{key}`"), format!("`{key} = ")];
+                assert!(
+                    forms.iter().any(|form| text.contains(form)),
+                    "{shown}: {key} is in neither docs/configuration.md nor docs/encoders.md"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn each_file_begins_with_a_comment_that_has_its_command() {
     for (path, shown) in configs() {

@@ -172,7 +172,7 @@ fn unsafe_stands_in_the_kernels_only() {
         let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_');
         words.any(|word| word == "unsafe" || word == "unsafe_code")
     };
-    let kernels = ["products/amx", "products/avx512", "products/gemm", "simd", "process"]
+    let kernels = ["products/amx", "products/avx512", "products/layouts", "products/gemm", "simd", "process"]
         .map(|module| format!("crates/simcse-ops/src/{module}.rs"));
     let this = "crates/simcse-bench/tests/policy.rs";
     for (path, text) in sources().iter().filter(|(path, _)| !kernels.contains(path) && path != this) {

@@ -15,8 +15,8 @@ pub(crate) struct RawOptions {
     /// What matrix products are computed in: f32 or bf16
     #[arg(long, value_name = "NAME", default_value = "f32", value_parser = precision)]
     precision: Precision,
-    /// Use a checkpoint as it is, its token states pooled so: cls, mean, first_last_mean, max, layer_mix,
-    /// smooth_maximum
+    /// Use a checkpoint as it is, its token states pooled so: cls, mean, first_last_mean, max; layer_mix and
+    /// smooth_maximum at the values that they begin with
     #[arg(long, value_name = "NAME", value_parser = pooling, requires = "encoder")]
     pooling: Option<Pooling>,
     /// Its first N layers; without it all

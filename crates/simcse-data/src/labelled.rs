@@ -59,7 +59,7 @@ impl LabelledCorpus {
     /// unless the configuration is transductive, those with a sentence of a test set; draws `limit` of the rest.
     ///
     /// # Errors
-    /// What the readers return; [`DataError::Config`] if there is no source or nothing is left.
+    /// What the readers return; [`DataError::Config`] if there is no source, if nothing is left, and if all pairs have one score.
     pub fn build(
         source: &DataSource,
         config: &CorpusConfig,
@@ -86,6 +86,16 @@ impl LabelledCorpus {
         }
         if examples.is_empty() {
             return Err(nothing_left());
+        }
+        if have_one_score(&examples) {
+            return Err(DataError::Config {
+                key: "data.pairs",
+                problem: format!(
+                    "all of {} pairs have the same score: there is no order to learn",
+                    examples.len()
+                ),
+                fix: "name sources with different scores".to_owned(),
+            });
         }
         let sentences = compact(builder.sentences, &mut examples);
         let report = CorpusReport {
@@ -201,6 +211,16 @@ fn triplet((_, places): (&Triplet, &[Option<u32>])) -> Option<Example> {
 
 fn pair((pair, places): (&ScoredPair, &[Option<u32>])) -> Option<Example> {
     Some(Example::Pair { first: places[0]?, second: places[1]?, score: pair.score })
+}
+
+/// Whether these are pairs which nothing ranks.
+fn have_one_score(examples: &[Example]) -> bool {
+    let score = |example: &Example| match *example {
+        Example::Pair { score, .. } => Some(score),
+        Example::Triplet { .. } => None,
+    };
+    let Some(first) = examples.first().and_then(score) else { return false };
+    examples.iter().all(|example| score(example) == Some(first))
 }
 
 /// Keeps the sentences that an example uses, and numbers them anew.

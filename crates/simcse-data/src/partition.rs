@@ -2,7 +2,7 @@
 
 use simcse_random::Stream;
 
-use crate::error::Result;
+use crate::error::{DataError, Result};
 use crate::sampler::{BatchSampler, LastBatch};
 use crate::shuffle::shuffle;
 
@@ -22,7 +22,7 @@ impl PartitionedSampler {
     /// A sampler over sentences that are all different; `part_of[i]` names the part of sentence `i`.
     ///
     /// # Errors
-    /// As [`BatchSampler::new`].
+    /// As [`BatchSampler::new`], and on a part of one sentence, which has nothing to be told apart from.
     pub fn new(part_of: &[u32], batch_size: usize, last: LastBatch, stream: Stream) -> Result<Self> {
         let mut parts: Vec<Vec<u32>> = Vec::new();
         for (sentence, part) in (0..).zip(part_of) {
@@ -39,6 +39,15 @@ impl PartitionedSampler {
         let several = parts.len() > 1;
         let sampled = parts.into_iter().enumerate().filter(|(_, part)| !(several && part.is_empty())).map(
             |(number, part)| {
+                if part.len() == 1 {
+                    return Err(DataError::Config {
+                        key: "batches_of_one_source",
+                        problem: format!(
+                            "source {number} (from 0) has one sentence that no other source has"
+                        ),
+                        fix: "leave the source or the key out".to_owned(),
+                    });
+                }
                 let stream = stream.named("part").fold(number as u64);
                 let sampler = BatchSampler::unique(part.len(), batch_size, last, stream)?;
                 Ok((part, sampler))
@@ -103,7 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn no_sentence_is_an_error() {
-        assert!(PartitionedSampler::new(&[], 8, LastBatch::Keep, Stream::from_seed(3)).is_err());
+    fn no_sentence_and_one_of_a_part_are_errors() {
+        let sampler =
+            |part_of: &[u32]| PartitionedSampler::new(part_of, 8, LastBatch::Keep, Stream::from_seed(3));
+        sampler(&[]).unwrap_err();
+        let message = sampler(&[0, 0, 2]).unwrap_err().to_string();
+        assert!(message.contains("source 2") && message.contains("fix: "), "{message}");
+        sampler(&[0, 0, 2, 2]).unwrap();
     }
 }

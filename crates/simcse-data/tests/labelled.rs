@@ -60,11 +60,24 @@ fn pairs_keep_their_scores() {
 #[test]
 fn a_limit_draws_examples_and_drops_their_sentences() {
     let folder = folder();
-    let config = CorpusConfig { sources: vec!["pairs.tsv".into()], transductive: true, limit: Some(1) };
+    let config = CorpusConfig { sources: vec!["pairs.tsv".into()], transductive: true, limit: Some(2) };
     let corpus =
         LabelledCorpus::build(&source(folder.path()), &config, ExampleKind::Pairs, &[], Stream::from_seed(2))
             .unwrap();
-    assert_eq!((corpus.examples.len(), corpus.corpus.sentences.len()), (1, 2));
+    let of_examples: std::collections::BTreeSet<u32> =
+        corpus.examples.iter().flat_map(Example::sentences).collect();
+    assert_eq!((corpus.examples.len(), corpus.corpus.sentences.len()), (2, of_examples.len()));
+}
+
+#[test]
+fn pairs_of_one_score_are_refused() {
+    let folder = folder();
+    std::fs::write(folder.path().join("alike.tsv"), "a\tb\t1\nb\tc\t1\n").unwrap();
+    let config = CorpusConfig { sources: vec!["alike.tsv".into()], transductive: true, limit: None };
+    let stream = Stream::from_seed(1);
+    let built = LabelledCorpus::build(&source(folder.path()), &config, ExampleKind::Pairs, &[], stream);
+    let message = built.unwrap_err().to_string();
+    assert!(message.contains("all of 2 pairs") && message.contains("fix: "), "{message}");
 }
 
 /// The counts of the README of the data.

@@ -117,7 +117,7 @@ fn cosines(by_view: &Tensor, own_places: &Tensor, config: &BatchCentresConfig) -
 
 impl BatchCentres {
     /// Mean cosine of views and their own centres, the same with the others, the share of views whose own centre is strictly
-    /// the nearest, and the loss of an encoder that maps all to one point.
+    /// the nearest, and the loss of an encoder that maps all to one point. Fails only where candle does.
     pub fn diagnostics(&self) -> Result<ContrastiveDiagnostics> {
         let (rows, sentences) = self.cosines.dims2()?;
         let (mut own_sum, mut other_sum, mut found) = (0.0, 0.0, 0);

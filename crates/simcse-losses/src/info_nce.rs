@@ -109,12 +109,12 @@ pub struct ContrastiveDiagnostics {
 }
 
 impl InfoNce {
-    /// Mean loss, a scalar that can be differentiated.
+    /// Mean loss, a scalar that can be differentiated. Fails only where candle does.
     pub fn mean(&self) -> Result<Tensor> {
         Ok(self.per_example.mean_all()?)
     }
 
-    /// What the loss saw. Compares once more; call it when it is looked at.
+    /// What the loss saw. Compares once more; call it when it is looked at. Fails only where candle does.
     pub fn diagnostics(&self) -> Result<ContrastiveDiagnostics> {
         let Contrast { layout, groups, .. } = &self.contrast;
         let groups = groups.as_ref().map(OwnedGroups::rows);

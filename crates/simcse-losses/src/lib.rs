@@ -24,7 +24,6 @@ pub mod batch_centres;
 pub mod config;
 mod contrast;
 pub mod cosent;
-mod cpu;
 pub mod distillation;
 mod error;
 pub mod geometry;

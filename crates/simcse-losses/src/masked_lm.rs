@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result as TensorResult, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
+use simcse_ops::values;
 
-use crate::cpu::values;
 use crate::info_nce::cross_entropy;
 use crate::{LossError, Result};
 

@@ -11,6 +11,13 @@
 //! | [`embed`] | sentences to embeddings, dropout off |
 //! | [`whitening`] | a head that whitens embeddings after training (Su et al. 2021) |
 //! | [`saved`] | an encoder as a directory; a transformer's loads in sentence-transformers |
+//!
+//! ```no_run
+//! let encoder = simcse_model::SavedEncoder::load("out/runs/textcnn/mine-s1/encoder".as_ref())?;
+//! let rows = encoder.embed(&["花呗怎么还款", "如何偿还花呗"])?.embeddings;
+//! assert_eq!(rows.len(), 2 * encoder.embedding_size());
+//! # Ok::<(), simcse_model::ModelError>(())
+//! ```
 
 pub mod embed;
 pub mod encoder;

@@ -99,7 +99,7 @@ fn embedding_of_40000_rows<const BACKWARD: bool>(bencher: Bencher) {
 #[divan::bench(args = [2, 5], consts = [false, true])]
 fn convolution_relu_max<const BACKWARD: bool>(bencher: Bencher, width: usize) {
     let (tokens, segments) = (values(&[TOKENS, 300]), sentences());
-    let (weight, bias) = (values(&[width * 300, 256]), values(&[256]));
+    let (weight, bias) = (values(&[width, 256, 300]), values(&[256]));
     time(bencher, TOKENS, BACKWARD, || conv_relu_max(&tokens, &[(&weight, &bias)], &segments).unwrap());
 }
 

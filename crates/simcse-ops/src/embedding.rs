@@ -10,7 +10,7 @@ use crate::dropout::DropoutMasks;
 use crate::gradients::{self, RowGradient};
 use crate::profile;
 use crate::simd::Level;
-use crate::tensors::{values, with_values};
+use crate::tensors::{split_mut, values, with_values};
 
 /// Rows of `table` `[V, E]` for the tokens `ids` (length `T`), under dropout where `masks` are given: `[T, E]`.
 ///
@@ -53,13 +53,8 @@ impl Embedding {
     /// Multiplies the tokens `[T, E]` by their masks.
     fn apply_masks(&self, tokens: &mut [f32]) {
         let Some(masks) = &self.masks else { return };
-        let mut rest = tokens;
-        let mut sentences = Vec::with_capacity(self.segments.len());
-        for sentence in 0..self.segments.len() {
-            let (head, tail) = rest.split_at_mut(self.segments.range(sentence).len() * self.embedding_size);
-            sentences.push(head);
-            rest = tail;
-        }
+        let size = |sentence: usize| self.segments.range(sentence).len() * self.embedding_size;
+        let sentences = split_mut(tokens, (0..self.segments.len()).map(size));
         let level = Level::current();
         sentences.into_par_iter().enumerate().for_each(|(row, values)| masks.apply(level, row, 0, values));
     }

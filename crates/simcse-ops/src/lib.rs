@@ -49,3 +49,4 @@ pub mod tape;
 mod tensors;
 
 pub use segments::Segments;
+pub use tensors::values;

@@ -31,8 +31,10 @@ pub fn run<R: Send>(body: impl FnOnce() -> R + Send) -> R {
     // SAFETY: `mi_option_set` writes one entry of a static table that mimalloc reads atomically; the option is
     // one of that table in both versions of the library that the bindings can build.
     unsafe { mi_option_set(PURGE_DELAY, NEVER) };
-    if std::env::var_os(CANDLE_THREADS).is_none() {
-        // SAFETY: the caller has no other thread yet that could read the environment.
+    // Elsewhere than on Linux the caller's word has to do.
+    let is_alone = std::fs::read_dir("/proc/self/task").map_or(true, |threads| threads.count() == 1);
+    if is_alone && std::env::var_os(CANDLE_THREADS).is_none() {
+        // SAFETY: there is no other thread that could read the environment.
         unsafe { std::env::set_var(CANDLE_THREADS, "1") };
     }
     // An error means that the pool is there already: it is then as large as it is.

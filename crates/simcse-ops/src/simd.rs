@@ -19,26 +19,39 @@ pub enum Level {
 }
 
 impl Level {
+    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
+
+    /// As `SIMCSE_SIMD` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Amx => "amx",
+        }
+    }
+
     /// The level in use: the best that the machine has, lowered by `SIMCSE_SIMD`.
+    ///
+    /// # Panics
+    /// If `SIMCSE_SIMD` names no level: taking another would compare a level with itself.
     pub fn current() -> Self {
         static LEVEL: OnceLock<Level> = OnceLock::new();
         *LEVEL.get_or_init(|| {
-            let wish = match std::env::var("SIMCSE_SIMD").as_deref() {
-                Ok("portable") => Self::Portable,
-                Ok("avx2") => Self::Avx2,
-                Ok("avx512") => Self::Avx512,
-                _ => Self::Amx,
-            };
-            wish.supported()
+            let Some(wish) = std::env::var_os("SIMCSE_SIMD") else { return Self::Amx.supported() };
+            let named = Self::ALL.into_iter().find(|level| wish == level.name());
+            match named {
+                Some(level) => level.supported(),
+                None => panic!(
+                    "SIMCSE_SIMD={wish:?} is no level; fix: set amx, avx512, avx2 or portable, or unset it"
+                ),
+            }
         })
     }
 
     /// Every level that this machine can run, for tests.
     pub fn available() -> Vec<Self> {
-        [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx]
-            .into_iter()
-            .filter(|level| *level == level.supported())
-            .collect()
+        Self::ALL.into_iter().filter(|level| *level == level.supported()).collect()
     }
 
     /// This level, or the best that the machine has if that is lower: a caller may name any level.
@@ -296,10 +309,7 @@ mod avx512 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(n: usize, seed: u64) -> Vec<f32> {
-        (0..n).map(|i| simcse_random::uniform_bits(seed, i as u32) as f32 / u32::MAX as f32 - 0.5).collect()
-    }
+    use crate::products::tests::numbers;
 
     /// Every length around the register and block limits, every level, against float64.
     #[test]

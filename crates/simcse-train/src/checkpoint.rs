@@ -40,6 +40,8 @@ pub struct State {
     pub health: Health,
     /// Seconds trained so far, over all parts of the run.
     pub seconds: f64,
+    /// The SIMD level that computed it: another one rounds otherwise.
+    pub simd: String,
 }
 
 /// A dev score and its step.
@@ -51,7 +53,7 @@ pub struct Best {
     pub score: f64,
 }
 
-/// Writes the checkpoint whole or not at all.
+/// Writes the checkpoint whole or not at all. Fails, and says how to mend it, when it cannot be written; an older one stays.
 pub fn save(
     path: &Path,
     state: &State,
@@ -114,7 +116,7 @@ fn encode(state: &State, tensors: &[Entry]) -> anyhow::Result<Vec<u8>> {
     Ok(safetensors::serialize(views, Some(metadata))?)
 }
 
-/// Removes the checkpoint of a run whose results are on disk; it is no error when there is none.
+/// Removes the checkpoint of a run whose results are on disk; it is no error when there is none. Fails when it cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(TrainError::Checkpoint {

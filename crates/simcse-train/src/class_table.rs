@@ -77,7 +77,7 @@ impl ClassTable {
         Ok(Self { centres, sub_centres, moments: Arc::new(Mutex::new(moments)), steps: 0 })
     }
 
-    /// Everything that steps change, by name.
+    /// Everything that steps change, by name. Fails only where candle does.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         own_parameter::entries(NAME, &self.centres, &self.moments().moments, self.steps)
     }
@@ -223,9 +223,9 @@ impl ClassTable {
             let gradient = gradients.whole(&sampled.centres)?.ok_or_else(no_gradient)?;
             let moments = &mut held.moments;
             match update {
-                ClassUpdate::Lazy | ClassUpdate::MovingAverage => {
-                    adamw_rows(self.centres.as_tensor(), rows, &gradient, moments, step)?
-                }
+                // These have no gradient, and follow by `average`.
+                ClassUpdate::MovingAverage => return Err(no_gradient().into()),
+                ClassUpdate::Lazy => adamw_rows(self.centres.as_tensor(), rows, &gradient, moments, step)?,
                 ClassUpdate::Dense => {
                     let numbers = Tensor::from_slice(rows, rows.len(), &Device::Cpu)?;
                     let dense = self.centres.zeros_like()?.index_add(&numbers, &gradient, 0)?;

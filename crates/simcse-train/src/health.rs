@@ -119,7 +119,7 @@ mod tests {
     const FINE: Diagnostics = Diagnostics {
         positive_cosine: Some(0.9),
         negative_cosine: Some(0.2),
-        accuracy: 0.8,
+        accuracy: Some(0.8),
         chance_loss: Some(4.0),
     };
 

@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use simcse_model::{DropoutStream, Mode, SentenceEncoder};
 use simcse_ops::gradients::{Gradients, backward};
 use simcse_ops::profile;
+use simcse_ops::simd::Level;
 use simcse_random::Stream;
 
 use crate::auxiliary::Auxiliary;
@@ -105,6 +106,11 @@ impl Trainer<'_> {
         let mut run = Run::begin(self, encoder, objective)?;
         observer.on_begin(run.state.step)?;
         let mut progress = Progress::new("training", run.state.step, self.config.steps);
+        let level = Level::current().name();
+        let before = std::mem::replace(&mut run.state.simd, level.to_owned());
+        if let Some(warning) = other_level(&before, level) {
+            progress.line(&warning);
+        }
         if run.state.step == 0 {
             let score = observer.evaluate(encoder, 0)?;
             progress.line(&format!("step 0 (untrained) · dev {score:.4}"));
@@ -170,6 +176,7 @@ impl<'a> Run<'a> {
                 without_improvement: 0,
                 health: Health::new(trainer.health.clone()),
                 seconds: 0.0,
+                simd: Level::current().name().to_owned(),
             };
             (state, None)
         };
@@ -274,5 +281,27 @@ impl<'a> Run<'a> {
         }
         let selected = self.state.best.ok_or_else(|| anyhow::anyhow!("no measurement on dev was made"))?;
         Ok(Outcome { steps: self.state.step, selected, seconds: self.state.seconds, closing_metrics })
+    }
+}
+
+/// What is to be said where a run goes on at another SIMD level than before.
+fn other_level(before: &str, now: &str) -> Option<String> {
+    (before != now).then(|| {
+        format!(
+            "warning: the checkpoint was computed at SIMD level {before}, and the run goes on at {now}: its figures will not be \
+             those of an unbroken run; fix: set SIMCSE_SIMD={before}, on a machine that has it"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_simd_level_is_said() {
+        assert_eq!(other_level("avx2", "avx2"), None);
+        let warning = other_level("avx512", "amx").unwrap_or_default();
+        assert!(warning.contains("at amx") && warning.contains("SIMCSE_SIMD=avx512"), "{warning}");
     }
 }

@@ -147,7 +147,7 @@ impl LabelledBatches {
     ///
     /// Triplets of one anchor, of which NLI has many, never share a batch: their positives would be each
     /// other's negatives. Pairs are only ranked, and so are dealt freely; those that do not fill a batch wait
-    /// for another epoch, because a small batch may have one gold score throughout, and nothing to rank.
+    /// for another epoch, because a small batch often has one gold score throughout, and nothing to rank.
     ///
     /// Fails as [`BatchSampler::new`].
     pub fn sampler(examples: &[Example], batch_size: usize, stream: Stream) -> Result<BatchSampler> {

@@ -72,9 +72,9 @@ impl Observer for Follower<'_> {
             "loss": report.loss,
             "learning_rate": report.learning_rate,
             "gradient_norm": report.gradient_norm,
-            "accuracy": seen.accuracy,
         });
         let further = [
+            ("accuracy", seen.accuracy),
             ("positive_cosine", seen.positive_cosine),
             ("negative_cosine", seen.negative_cosine),
             ("auxiliary_loss", report.auxiliary_loss),

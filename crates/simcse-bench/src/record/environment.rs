@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use serde::{Deserialize, Serialize};
+use simcse_ops::simd::Level;
 
 use super::sha256_hex;
 
@@ -33,6 +34,9 @@ pub struct Environment {
     pub os: String,
     /// Model of the processor.
     pub cpu: String,
+    /// SIMD level of the kernels; runs before 30 November 2026 do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simd: Option<String>,
     /// Cores that the process may use.
     pub cores: usize,
     /// Threads of the thread pool.
@@ -60,6 +64,7 @@ impl Environment {
             profile: env!("SIMCSE_PROFILE").to_owned(),
             os: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
             cpu: cpu_model(),
+            simd: Some(Level::current().name().to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             threads: rayon::current_num_threads(),
             precision: precision.to_owned(),

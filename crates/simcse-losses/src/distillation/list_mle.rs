@@ -2,8 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, bail};
 use rayon::prelude::*;
-
-use crate::cpu::values;
+use simcse_ops::values;
 
 /// `-ln P(order) / M` of logits `[B, M]` that stand in the order wanted: `[B]`. P draws one after the other, each with the
 /// softmax over those that are left.

@@ -31,7 +31,8 @@ struct Collected {
 }
 
 /// As [`Tensor::backward`], with the gradients that the kernels of this crate kept from candle; those of tables of words
-/// are rows. The sums are the same to the bit.
+/// are rows. The sums are the same to the bit. Fails where candle does, on a loss that is no scalar, and when a [`crate::tape`]
+/// is walked back twice.
 pub fn backward(loss: &Tensor) -> Result<Gradients> {
     let collection = Collection::begin();
     let mut gradients = Gradients::from(loss.backward()?);

@@ -12,7 +12,7 @@ use crate::tensors::with_values;
 const CHUNK: usize = 1 << 15;
 
 impl Gradient {
-    /// Sum of the squares of all values, in float64 and in one order on every machine.
+    /// Sum of the squares of all values, in float64 and in one order on every machine. Fails unless they are float32 on the CPU.
     pub fn sum_of_squares(&self) -> Result<f64> {
         let _time = profile::kernel("gradient norm");
         match self {

@@ -138,7 +138,7 @@ impl Gradients {
         self.0.get(&parameter.id())
     }
 
-    /// The gradient of a parameter in its shape, if one reached it.
+    /// The gradient of a parameter in its shape, if one reached it. Fails where rows do not fit the parameter.
     pub fn whole(&self, parameter: &Tensor) -> Result<Option<Tensor>> {
         self.get(parameter).map(|gradient| gradient.to_whole(parameter)).transpose()
     }

@@ -78,7 +78,7 @@ pub struct TableUpdate {
 /// `[C · sub_centres, D]`, of which class c owns `sub_centres` rows in a row → `[B]`.
 ///
 /// Neither has to be normalised. A vector of length 0 has cosine 0 with everything, and no gradient. Fails when
-/// shapes do not fit together, a label is not below `C`, or the tensors are not contiguous float32 on the CPU.
+/// shapes do not fit together, there is nothing in the batch, a label is not below `C`, or the tensors are not contiguous float32 on the CPU.
 pub fn margin_softmax(
     embeddings: &Tensor,
     table: &Tensor,
@@ -101,7 +101,7 @@ pub fn margin_softmax_moving(
     streamed(Level::current(), embeddings, table, labels, loss, Some(update))
 }
 
-/// [`margin_softmax`] with its element-wise passes at a chosen SIMD level.
+/// [`margin_softmax`] with its products and element-wise passes at a chosen SIMD level.
 pub fn margin_softmax_at(
     level: Level,
     embeddings: &Tensor,
@@ -122,7 +122,8 @@ fn streamed(
 ) -> Result<(Tensor, ClassDiagnostics)> {
     let ((rows, size), (table_rows, table_size)) = (embeddings.dims2()?, table.dims2()?);
     let sub_centres = loss.sub_centres;
-    if size != table_size || labels.len() != rows || sub_centres == 0 || table_rows % sub_centres != 0 {
+    let is_empty = rows == 0 || size == 0 || sub_centres == 0;
+    if is_empty || size != table_size || labels.len() != rows || table_rows % sub_centres != 0 {
         bail!(
             "margin softmax: {rows} embeddings of {size}, {} labels and a table of {table_rows} x {table_size} with \
              {sub_centres} rows a class do not fit together",
@@ -149,6 +150,9 @@ fn streamed(
     Ok((losses, diagnostics))
 }
 
+/// The sine of the largest float32 cosine below 1: what a cosine rounded to 1 is taken for.
+const SMALLEST_SINE: f32 = 3.452_67e-4;
+
 impl MarginSoftmax {
     /// The logit of the right class, and its derivative by the cosine.
     fn own_logit(&self, cosine: f32) -> (f32, f32) {
@@ -160,7 +164,7 @@ impl MarginSoftmax {
                 if cosine > (std::f32::consts::PI - margin).cos() {
                     // d cos(θ + m) / d cos θ = sin(θ + m) / sin θ; at θ = 0 it has no bound.
                     let value = cosine * margin.cos() - sine * margin.sin();
-                    (value, margin.cos() + cosine * margin.sin() / sine.max(1e-6))
+                    (value, margin.cos() + cosine * margin.sin() / sine.max(SMALLEST_SINE))
                 } else {
                     (cosine - margin * margin.sin(), 1.0)
                 }

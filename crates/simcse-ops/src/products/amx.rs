@@ -112,7 +112,7 @@ impl MatrixUnit {
             "steps of whole registers"
         );
         assert!(
-            left.step == 1 && (HEIGHT - 1) * left.lane + steps <= left.words.len(),
+            left.step_stride == 1 && (HEIGHT - 1) * left.row_stride + steps <= left.words.len(),
             "a tile reads inside of the left matrix"
         );
         assert!((HEIGHT - 1) * stride + WIDTH <= output.len(), "a tile lies inside of the output");
@@ -129,7 +129,7 @@ impl MatrixUnit {
         unsafe {
             multiply(
                 [left.words.as_ptr(), right.as_ptr()],
-                left.lane,
+                left.row_stride,
                 steps / REGISTER,
                 (start, start_stride),
                 (output, stride),
@@ -153,7 +153,7 @@ impl Drop for MatrixUnit {
 /// written for `output`.
 unsafe fn multiply(
     [left, right]: [*const u32; 2],
-    lane: usize,
+    row_stride: usize,
     registers: usize,
     (start, start_stride): (*const f32, usize),
     (output, stride): (*mut f32, usize),
@@ -179,18 +179,18 @@ unsafe fn multiply(
             "tilezero tmm4",
             "tilezero tmm5",
             "3:",
-            "tileloadd tmm6, [{upper} + {lane}]",
+            "tileloadd tmm6, [{upper} + {row}]",
             "tileloadd tmm7, [{right} + {panel}]",
             "tdpbf16ps tmm0, tmm6, tmm7",
-            "tileloadd tmm6, [{lower} + {lane}]",
+            "tileloadd tmm6, [{lower} + {row}]",
             "tdpbf16ps tmm3, tmm6, tmm7",
             "tileloadd tmm7, [{right} + {panel} + 64]",
             "tdpbf16ps tmm4, tmm6, tmm7",
-            "tileloadd tmm6, [{upper} + {lane}]",
+            "tileloadd tmm6, [{upper} + {row}]",
             "tdpbf16ps tmm1, tmm6, tmm7",
             "tileloadd tmm7, [{right} + {panel} + 128]",
             "tdpbf16ps tmm2, tmm6, tmm7",
-            "tileloadd tmm6, [{lower} + {lane}]",
+            "tileloadd tmm6, [{lower} + {row}]",
             "tdpbf16ps tmm5, tmm6, tmm7",
             "add {upper}, 64",
             "add {lower}, 64",
@@ -207,8 +207,8 @@ unsafe fn multiply(
             lower_start = in(reg) lower(start, start_stride),
             start_stride = in(reg) start_stride * size_of::<f32>(),
             upper = inout(reg) left => _,
-            lower = inout(reg) left.wrapping_add(REGISTER * lane) => _,
-            lane = in(reg) lane * size_of::<u32>(),
+            lower = inout(reg) left.wrapping_add(REGISTER * row_stride) => _,
+            row = in(reg) row_stride * size_of::<u32>(),
             right = inout(reg) right => _,
             panel = in(reg) WIDTH * size_of::<u32>(),
             block = const REGISTER * WIDTH * size_of::<u32>(),

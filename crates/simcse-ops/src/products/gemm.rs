@@ -19,14 +19,13 @@ pub(super) fn multiply(
     }
     assert_eq!(right.rows, k, "matrix sizes");
     assert!(n <= stride && (m - 1) * stride + n <= output.len(), "the product lies inside of the output");
+    assert!(lies_inside(&left) && lies_inside(&right), "a matrix lies inside of its slice");
     let parallelism = match threads {
         Threads::One => Parallelism::None,
         Threads::All => Parallelism::Rayon(rayon::current_num_threads()),
     };
-    // SAFETY: a `View` can only be made of a slice that holds all of its rows · columns elements under its
-    // strides (`View::new` asserts it, the others make a view of a part), and the last element of the output lies
-    // inside of its slice (asserted above), so every access stays inside; `output` is borrowed mutably and cannot
-    // overlap the others.
+    // SAFETY: the last elements of both matrices and of the output lie inside of their slices (asserted above), so every
+    // access does; `output` is borrowed mutably and cannot overlap the others.
     unsafe {
         gemm::gemm(
             m,
@@ -50,4 +49,10 @@ pub(super) fn multiply(
             parallelism,
         );
     }
+}
+
+/// Whether the last element is one of the slice; no stride is negative.
+fn lies_inside(matrix: &View) -> bool {
+    let View { values, rows, columns, row_stride, column_stride } = *matrix;
+    rows == 0 || columns == 0 || (rows - 1) * row_stride + (columns - 1) * column_stride < values.len()
 }

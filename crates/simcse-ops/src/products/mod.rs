@@ -14,6 +14,8 @@ mod amx;
 mod avx512;
 mod gemm;
 #[cfg(target_arch = "x86_64")]
+mod layouts;
+#[cfg(target_arch = "x86_64")]
 mod packed;
 #[cfg(target_arch = "x86_64")]
 mod tiled;

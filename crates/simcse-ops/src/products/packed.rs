@@ -2,9 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::avx512::{
-    HEIGHT, LeftTile, WIDTH, interleave, interleave_panels, round_row, transpose, transpose_pairs,
-};
+use super::avx512::{HEIGHT, LeftTile, WIDTH};
+use super::layouts::{interleave, interleave_panels, round_row, transpose, transpose_pairs};
 use super::words::Words;
 use super::{Kernel, Threads, View};
 
@@ -32,8 +31,8 @@ impl Right {
 /// `[steps, HEIGHT]` words.
 pub(super) struct Left<'a> {
     words: LeftWords<'a>,
-    lane: usize,
-    step: usize,
+    row_stride: usize,
+    step_stride: usize,
     /// From one panel to the next.
     panel: usize,
 }
@@ -45,19 +44,23 @@ enum LeftWords<'a> {
 
 impl<'a> Left<'a> {
     pub(super) fn pack(kernel: Kernel, matrix: View<'a>) -> Self {
-        if kernel == Kernel::Registers {
-            let (words, lane) = register_rows(matrix);
-            return Self { words: LeftWords::Packed(words), lane, step: 1, panel: kernel.height() * lane };
+        match (kernel, matrix.column_stride) {
+            (Kernel::Floats, 1) => {
+                let words = LeftWords::Borrowed(bytemuck::cast_slice(matrix.values));
+                let row_stride = matrix.row_stride;
+                Self { words, row_stride, step_stride: 1, panel: HEIGHT * row_stride }
+            }
+            (Kernel::Pairs, 1) | (Kernel::Registers, _) => {
+                let (words, row_stride) = rows_of_pairs(kernel, matrix);
+                let panel = kernel.height() * row_stride;
+                Self { words: LeftWords::Packed(words), row_stride, step_stride: 1, panel }
+            }
+            (Kernel::Floats | Kernel::Pairs, _) => {
+                let (words, steps) = left_panels(kernel, matrix.transposed());
+                let panel = steps * HEIGHT;
+                Self { words: LeftWords::Packed(words), row_stride: 1, step_stride: HEIGHT, panel }
+            }
         }
-        if matrix.column_stride != 1 {
-            let (words, steps) = left_panels(kernel, matrix.transposed());
-            return Self { words: LeftWords::Packed(words), lane: 1, step: HEIGHT, panel: steps * HEIGHT };
-        }
-        let (words, lane) = match kernel {
-            Kernel::Floats => (LeftWords::Borrowed(bytemuck::cast_slice(matrix.values)), matrix.row_stride),
-            _ => (LeftWords::Packed(rounded_rows(matrix)), matrix.columns.div_ceil(2)),
-        };
-        Self { words, lane, step: 1, panel: HEIGHT * lane }
     }
 
     pub(super) fn part(&self, panel: usize) -> LeftTile<'_> {
@@ -65,45 +68,42 @@ impl<'a> Left<'a> {
             LeftWords::Borrowed(words) => words,
             LeftWords::Packed(words) => words.as_slice(),
         };
-        LeftTile { words: &words[panel * self.panel..], lane: self.lane, step: self.step }
+        LeftTile {
+            words: &words[panel * self.panel..],
+            row_stride: self.row_stride,
+            step_stride: self.step_stride,
+        }
     }
 }
 
-/// Rows of words of two.
-fn rounded_rows(matrix: View) -> Words {
-    let width = matrix.columns.div_ceil(2);
-    let mut all = Words::take(matrix.rows * width);
-    for (row, words) in all.as_mut_slice().chunks_exact_mut(width).enumerate() {
-        round_row(&matrix.values[row * matrix.row_stride..][..matrix.columns], words);
-    }
-    all
-}
-
-/// Rows of words of two for the matrix unit: as many as whole tiles have, and filled up with zeros to its registers.
-fn register_rows(matrix: View) -> (Words, usize) {
-    let kernel = Kernel::Registers;
-    let (words, lane) = (kernel.words(matrix.columns), kernel.steps(matrix.columns));
-    let mut all = Words::take(matrix.rows.next_multiple_of(kernel.height()) * lane);
-    let rows = &mut all.as_mut_slice()[..matrix.rows * lane];
+/// Rows of words of two, filled up with zeros to the steps of the kernel, and their length. There is room for whole tiles; rows
+/// beyond the matrix hold anything.
+fn rows_of_pairs(kernel: Kernel, matrix: View) -> (Words, usize) {
+    let (words, length) = (kernel.words(matrix.columns), kernel.steps(matrix.columns));
+    let mut all = Words::take(matrix.rows.next_multiple_of(kernel.height()) * length);
+    let rows = &mut all.as_mut_slice()[..matrix.rows * length];
     if matrix.column_stride == 1 {
-        for (row, to) in rows.chunks_exact_mut(lane).enumerate() {
-            round_row(&matrix.values[row * matrix.row_stride..][..matrix.columns], &mut to[..words]);
-            to[words..].fill(0);
+        for (row, to) in rows.chunks_exact_mut(length).enumerate() {
+            let (to, beyond) = to.split_at_mut(words);
+            round_row(&matrix.values[row * matrix.row_stride..][..matrix.columns], to);
+            beyond.fill(0);
         }
-    } else {
-        let column = |column: usize| &matrix.values[column * matrix.column_stride..][..matrix.rows];
-        for first in (0..matrix.columns).step_by(32) {
-            let count = (matrix.columns - first).min(32);
-            let mut columns: [&[f32]; 32] = [&[]; 32];
-            columns.iter_mut().take(count).enumerate().for_each(|(i, values)| *values = column(first + i));
-            transpose_pairs(&columns, &mut rows[first / 2..], lane);
-        }
+        return (all, length);
     }
-    (all, lane)
+    assert_eq!(matrix.row_stride, 1, "a matrix whose rows or columns lie close");
+    let column = |column: usize| &matrix.values[column * matrix.column_stride..][..matrix.rows];
+    for first in (0..matrix.columns).step_by(32) {
+        let count = (matrix.columns - first).min(32);
+        let mut columns: [&[f32]; 32] = [&[]; 32];
+        columns.iter_mut().take(count).enumerate().for_each(|(i, values)| *values = column(first + i));
+        transpose_pairs(&columns, &mut rows[first / 2..], length);
+    }
+    (all, length)
 }
 
 /// The columns of a matrix whose rows lie close as panels of [`HEIGHT`].
 fn left_panels(kernel: Kernel, matrix: View) -> (Words, usize) {
+    assert_eq!(matrix.column_stride, 1, "a matrix whose rows or columns lie close");
     let steps = kernel.words(matrix.rows);
     let mut all = Words::take(matrix.columns.div_ceil(HEIGHT) * HEIGHT * steps);
     let row = |step: usize| &matrix.values[step * matrix.row_stride..][..matrix.columns];

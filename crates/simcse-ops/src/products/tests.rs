@@ -118,8 +118,11 @@ fn a_stack_is_the_products_side_by_side() {
 fn columns_of_a_matrix_are_a_matrix() {
     let (wide, right) = (Matrix::new(19, 30, 1), Matrix::new(9, 12, 2));
     let copied: Vec<f32> = wide.straight.chunks(30).flat_map(|row| row[20..29].to_vec()).collect();
-    for level in Level::available() {
-        let products = Products::of_floats(level, Threads::One);
+    for (level, precision) in Level::available()
+        .into_iter()
+        .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
+    {
+        let products = Products { level, precision, threads: Threads::One };
         let (mut part, mut copy) = (vec![0.0; 19 * 12], vec![0.0; 19 * 12]);
         products.multiply(
             wide.view(false).middle_columns(20, 9),
@@ -139,6 +142,30 @@ fn columns_of_a_matrix_are_a_matrix() {
             Output::Overwrite,
         );
         assert_eq!(part, copy, "{level:?}");
+    }
+}
+
+/// Work is cut by size alone: which rows stand at the edge of a tile is the same whoever computes them.
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    for (m, k, n) in [(130, 400, 97), (130, 1024, 50)] {
+        let (left, right) = (Matrix::new(m, k, 1), Matrix::new(k, n, 2));
+        for (level, precision) in Level::available()
+            .into_iter()
+            .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
+        {
+            let products = Products { level, precision, threads: Threads::All };
+            let with = |threads: usize| -> Vec<u32> {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut output = vec![0.0; m * n];
+                pool.install(|| {
+                    products.multiply(left.view(false), right.view(true), &mut output, Output::Overwrite);
+                });
+                output.into_iter().map(f32::to_bits).collect()
+            };
+            let one = with(1);
+            assert!([2, 3, 7].into_iter().all(|threads| with(threads) == one), "{level:?} {precision:?}");
+        }
     }
 }
 
@@ -181,19 +208,12 @@ fn what_an_earlier_product_left_does_not_matter() {
         // Many times: another test may have taken the buffers.
         for _ in 0..20 {
             let mut spoilt = vec![0.0; 64 * 96];
-            products.multiply(
-                View::new(&none[..64 * 64], 64, 64),
-                View::new(&none, 64, 96),
-                &mut spoilt,
-                Output::Overwrite,
-            );
+            // What is prepared is packed in float32 as well.
+            let prepared = Prepared::new(products, View::new(&none, 64, 96));
+            prepared.multiply(View::new(&none[..64 * 64], 64, 64), &mut spoilt, Output::Overwrite);
             let mut output = vec![0.0; 40 * 50];
-            products.multiply(
-                View::new(&left, 40, 33),
-                View::new(&right, 33, 50),
-                &mut output,
-                Output::Overwrite,
-            );
+            let prepared = Prepared::new(products, View::new(&right, 33, 50));
+            prepared.multiply(View::new(&left, 40, 33), &mut output, Output::Overwrite);
             assert!(output.iter().all(|value| value.is_finite()), "{level:?} {precision:?}");
         }
     }

@@ -50,12 +50,12 @@ impl Words {
 impl Drop for Words {
     fn drop(&mut self) {
         let mut free = lock(&FREE);
-        if free.len() == KEPT {
+        free.push(std::mem::take(&mut self.buffer));
+        if free.len() > KEPT {
             // The smallest one goes: it is the cheapest to make again.
-            let smallest = (0..KEPT).min_by_key(|i| free[*i].len()).unwrap_or_default();
+            let smallest = (0..free.len()).min_by_key(|i| free[*i].len()).unwrap_or_default();
             free.swap_remove(smallest);
         }
-        free.push(std::mem::take(&mut self.buffer));
     }
 }
 

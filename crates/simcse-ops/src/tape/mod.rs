@@ -81,7 +81,8 @@ pub struct NormSites<'a> {
 }
 
 impl Tape {
-    /// A tape that begins with `input`, `[T, H]`, and notes its steps if that has a gradient.
+    /// A tape that begins with `input`, `[T, H]`, and notes its steps if that has a gradient. Fails unless it is a float32 matrix
+    /// on the CPU.
     pub fn begin(input: &Tensor) -> Result<(Self, States)> {
         Self::begin_at(Level::current(), input)
     }

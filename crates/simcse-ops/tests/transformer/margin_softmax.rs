@@ -191,6 +191,26 @@ fn a_vector_without_direction_has_cosine_zero_and_no_gradient() {
     assert_eq!(gradient, [0.0; 8]);
 }
 
+/// The slope of cos(θ + m) has no bound at θ = 0. A float32 cosine of 1 may be any from 1 - 2⁻²⁵ on; the gradient, which is
+/// orthogonal to the embedding but for rounding, must not become noise of the size of the embedding.
+#[test]
+fn an_embedding_on_its_centre_has_a_small_gradient_by_angle() {
+    let own = numbers(&[5, 64], 1);
+    // A class beside each, without which the loss is 0.
+    let table = Tensor::cat(&[&own, &(&own + (numbers(&[5, 64], 2) * 1e-4).unwrap()).unwrap()], 0).unwrap();
+    let embeddings = candle_core::Var::from_tensor(&own).unwrap();
+    let loss = MarginSoftmax {
+        scale: 64.0,
+        margin: Margin::Angle(0.5),
+        sub_centres: 1,
+        precision: Precision::Float32,
+    };
+    let (losses, _) = margin_softmax(&embeddings, &table, &[0, 1, 2, 3, 4], loss).unwrap();
+    let gradients = losses.sum_all().unwrap().backward().unwrap();
+    let gradient = gradients.get(&embeddings).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert!(gradient.iter().all(|value| value.abs() < 0.03), "{gradient:?}");
+}
+
 #[test]
 fn what_does_not_fit_is_named() {
     let loss =
@@ -199,7 +219,9 @@ fn what_does_not_fit_is_named() {
         margin_softmax(&numbers(&[rows, 4], 1), &numbers(table, 2), labels, loss).unwrap_err().to_string()
     };
     assert!(message(1, &[4, 4], &[2]).contains("label 2 for 2 classes"));
-    for (rows, table, labels) in [(1, [3, 4], &[0][..]), (1, [4, 5], &[0]), (2, [4, 4], &[0])] {
+    for (rows, table, labels) in
+        [(1, [3, 4], &[0][..]), (1, [4, 5], &[0]), (2, [4, 4], &[0]), (0, [4, 4], &[])]
+    {
         assert!(message(rows, &table, labels).contains("do not fit together"));
     }
 }

@@ -82,6 +82,12 @@ impl ClassMargin {
 
 impl Objective for ClassMargin {
     fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
+        let views = self.config.views;
+        if batch.views != views {
+            let problem =
+                format!("{} views of a sentence where the loss has {views}; fix: give as many", batch.views);
+            return Err(LossError::Embeddings(problem).into());
+        }
         let class = |group: &u32| self.class_of.get(*group as usize).copied();
         let labels: Option<Vec<u32>> = batch.groups.iter().map(class).collect();
         let Some(labels) = labels else {
@@ -100,7 +106,7 @@ impl Objective for ClassMargin {
         let diagnostics = context.diagnose.then(|| Diagnostics {
             positive_cosine: Some(own / rows),
             negative_cosine: None,
-            accuracy: right as f64 / rows,
+            accuracy: Some(right as f64 / rows),
             chance_loss: None,
         });
         Ok(StepLoss { loss: losses.mean_all()?, diagnostics })

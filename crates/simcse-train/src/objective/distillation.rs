@@ -130,7 +130,7 @@ fn diagnostics(student: &Tensor, projected: &Tensor, teacher: &Tensor) -> Result
     let pairs = (rows * rows.saturating_sub(1)) as f64;
     let negative_cosine = (rows > 1).then(|| (total - own) / pairs);
     if projected.dims() != teacher.dims() {
-        return Ok(Diagnostics { positive_cosine: None, negative_cosine, accuracy: 0.0, chance_loss: None });
+        return Ok(Diagnostics { positive_cosine: None, negative_cosine, accuracy: None, chance_loss: None });
     }
     let cosines = l2_normalize(projected)?.matmul(&l2_normalize(teacher)?.t()?)?; // [rows, rows]
     let nearest = cosines.argmax(D::Minus1)?.to_vec1::<u32>()?;
@@ -139,7 +139,7 @@ fn diagnostics(student: &Tensor, projected: &Tensor, teacher: &Tensor) -> Result
     Ok(Diagnostics {
         positive_cosine: Some(f64::from(positive) / rows as f64),
         negative_cosine,
-        accuracy: right as f64 / rows as f64,
+        accuracy: Some(right as f64 / rows as f64),
         chance_loss: None,
     })
 }

@@ -58,7 +58,7 @@ pub trait Objective {
         Ok(Vec::new())
     }
 
-    /// What [`Objective::after_step`] changes, by name: it goes into the checkpoint. Names differ.
+    /// What steps change beside the encoder, by name: it goes into the checkpoint. Names differ.
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
         Ok(Vec::new())
     }
@@ -93,8 +93,9 @@ pub struct Diagnostics {
     /// pair. `None` if there are none such.
     pub negative_cosine: Option<f64>,
     /// Share of comparisons that come out right: contrastive losses, anchors whose positive is nearer than
-    /// every negative; rankings, couples of pairs in the order of their gold values.
-    pub accuracy: f64,
+    /// every negative; rankings, couples of pairs in the order of their gold values; students, those whose own teacher is
+    /// the nearest, and `None` where the sizes of both differ.
+    pub accuracy: Option<f64>,
     /// The loss of a guess among the candidates, ln(number of candidates) without a margin and weights; contrastive losses
     /// only.
     pub chance_loss: Option<f64>,
@@ -105,7 +106,7 @@ impl From<ContrastiveDiagnostics> for Diagnostics {
         Self {
             positive_cosine: Some(seen.positive_cosine),
             negative_cosine: seen.negative_cosine,
-            accuracy: seen.accuracy,
+            accuracy: Some(seen.accuracy),
             chance_loss: Some(seen.chance_loss),
         }
     }

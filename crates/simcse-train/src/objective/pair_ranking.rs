@@ -53,7 +53,7 @@ fn diagnostics(first: &Tensor, second: &Tensor, batch: &StepBatch) -> Result<Dia
         positive_cosine: None,
         negative_cosine: (unrelated > 0).then(|| unrelated_sum / unrelated as f64),
         // The loss refuses a batch without two different gold values.
-        accuracy: right as f64 / couples.max(1) as f64,
+        accuracy: Some(right as f64 / couples.max(1) as f64),
         chance_loss: None,
     })
 }
@@ -93,17 +93,17 @@ mod tests {
         let unrelated = (3.0 * 2.4 - 1.0) / 11.0;
         assert!((seen.negative_cosine.unwrap() - unrelated).abs() < 1e-6, "{seen:?}");
         // Couples with different gold: (0, 1), (0, 2), (0, 3), (2, 1), (3, 1), all in order.
-        assert_eq!(seen.accuracy, 1.0);
+        assert_eq!(seen.accuracy, Some(1.0));
         let batch = StepBatch { gold: vec![1.0, 5.0, 3.0, 3.0], ..batch };
         // Now (1, 0), (1, 2), (1, 3), (2, 0), (3, 0), none in order.
         assert_eq!(
             objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap().diagnostics.unwrap().accuracy,
-            0.0
+            Some(0.0)
         );
         let batch = StepBatch { gold: vec![5.0, 1.0, 4.0, 3.0], ..batch };
         // (2, 3) is the one of six that is out of order.
-        let accuracy =
-            objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap().diagnostics.unwrap().accuracy;
+        let seen = objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap().diagnostics.unwrap();
+        let accuracy = seen.accuracy.unwrap();
         assert!((accuracy - 5.0 / 6.0).abs() < 1e-12, "{accuracy}");
     }
 }

@@ -38,7 +38,7 @@ fn twelve_sentences_are_told_apart() {
     let mut setting = setting();
     setting.train.steps = 300;
     let (_, script) = run(&setting, tempdir().unwrap().path(), End::Never);
-    let accuracy = |step: usize| script.reports[step].diagnostics.unwrap().accuracy;
+    let accuracy = |step: usize| script.reports[step].diagnostics.unwrap().accuracy.unwrap();
     assert!(accuracy(280) > 0.9 && accuracy(280) > accuracy(0), "{} {}", accuracy(0), accuracy(280));
 }
 

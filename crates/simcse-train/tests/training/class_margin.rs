@@ -70,7 +70,7 @@ fn twelve_sentences_are_learnt_by_heart() {
         setting.train.steps = 300;
         let folder = tempdir().unwrap();
         let (_, _, script) = run(classing, &setting, folder.path(), End::Never);
-        let accuracy = |step: usize| script.reports[step].diagnostics.unwrap().accuracy;
+        let accuracy = |step: usize| script.reports[step].diagnostics.unwrap().accuracy.unwrap();
         assert!(accuracy(0) < 0.6 && accuracy(280) > 0.9, "{classing:?}: {} {}", accuracy(0), accuracy(280));
     }
 }
@@ -117,4 +117,13 @@ fn a_sentence_without_a_class_is_named() {
     let embeddings = candle_core::Tensor::ones((12, 12), candle_core::DType::F32, &candle_core::Device::Cpu);
     let error = objective.loss(&embeddings.unwrap(), &batch, LossContext::LOOK).unwrap_err().to_string();
     assert!(error.contains("has no class; fix: "), "{error}");
+}
+
+#[test]
+fn another_number_of_views_is_named() {
+    let setting = setting();
+    let batch = Twelve { views: 2 }.batch(0).unwrap();
+    let embeddings = candle_core::Tensor::ones((8, 12), candle_core::DType::F32, &candle_core::Device::Cpu);
+    let error = objective(FULL, &setting).loss(&embeddings.unwrap(), &batch, LossContext::LOOK).unwrap_err();
+    assert!(error.to_string().contains("2 views of a sentence where the loss has 3; fix: "), "{error}");
 }

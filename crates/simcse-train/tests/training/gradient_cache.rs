@@ -22,8 +22,11 @@ fn a_run_in_pieces_ends_close_to_one_in_whole_batches() {
         setting.train.gradient_cache_rows = Some(rows);
         let pieces = run(&setting);
         assert_ne!(pieces.1, whole.1, "no piece was made");
-        let losses = pieces.0.iter().zip(&whole.0).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        let parameters = pieces.1.iter().zip(&whole.1).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(losses < 1e-4 && parameters < 1e-3, "losses {losses:e}, parameters {parameters:e}");
+        assert!(
+            pieces.0.iter().zip(&whole.0).all(|(a, b)| (a - b).abs() < 1e-4),
+            "losses {pieces:?}, {whole:?}"
+        );
+        let parameters: Vec<f32> = pieces.1.iter().zip(&whole.1).map(|(a, b)| (a - b).abs()).collect();
+        assert!(parameters.iter().all(|distance| *distance < 1e-3), "parameters {parameters:?}");
     }
 }

@@ -161,6 +161,8 @@ fn the_queue_lies_in_the_space_of_the_anchors() {
     let embed = |mode: Mode| values(&transformer(DropoutRates::NONE).forward(&positives, mode).unwrap());
     let distance = |wanted: Vec<f32>| {
         assert_eq!(found.len(), wanted.len());
+        // `max` would pass over what is no number.
+        assert!(found.iter().chain(&wanted).all(|value| value.is_finite()), "{found:?}, {wanted:?}");
         found.iter().zip(&wanted).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
     };
     let of_training = distance(embed(Mode::Train(DropoutStream::new(Stream::from_seed(1), 0))));

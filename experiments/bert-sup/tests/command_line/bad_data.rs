@@ -60,9 +60,7 @@ fn a_score_that_is_no_number() {
 fn scores_that_are_all_the_same() {
     let text = String::from_utf8(pairs(1000, 30)).unwrap().replace("\t0\n", "\t1\n");
     let world = World::pairs(text.as_bytes());
-    let line = crate::common::error_line(&world.command("out", &[]).output().unwrap());
-    assert_says(&line, "cosent: no two of 8 pairs differ", &["fix: take larger batches"]);
-    assert_eq!(world.summary("out")["status"], "failed");
+    assert_says(&world.error(&[]), "data.pairs: all of 30 pairs have the same score", &["fix: name sources"]);
 }
 
 /// The sample has no labels: it can take the place of sentences alone.
