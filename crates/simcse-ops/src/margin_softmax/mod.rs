@@ -78,7 +78,8 @@ pub struct TableUpdate {
 /// `[C · sub_centres, D]`, of which class c owns `sub_centres` rows in a row → `[B]`.
 ///
 /// Neither has to be normalised. A vector of length 0 has cosine 0 with everything, and no gradient. Fails when
-/// shapes do not fit together, there is nothing in the batch, a label is not below `C`, or the tensors are not contiguous float32 on the CPU.
+/// shapes do not fit together, there is nothing in the batch, a label is not below `C`, or the tensors are not contiguous
+/// float32 on the CPU.
 pub fn margin_softmax(
     embeddings: &Tensor,
     table: &Tensor,

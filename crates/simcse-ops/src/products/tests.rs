@@ -5,6 +5,11 @@ pub(crate) fn numbers(count: usize, seed: u64) -> Vec<f32> {
     (0..count as u32).map(|i| simcse_random::uniform_bits(seed, i) as f32 / u32::MAX as f32 - 0.5).collect()
 }
 
+fn levels_and_precisions() -> impl Iterator<Item = (Level, Precision)> {
+    let both = |level| [(level, Precision::Float32), (level, Precision::BFloat16)];
+    Level::available().into_iter().flat_map(both)
+}
+
 fn turned(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect()
 }
@@ -92,10 +97,7 @@ fn a_stack_is_the_products_side_by_side() {
     let left = Matrix::new(m, k, 1);
     for is_turned in [false, true] {
         let parts = [Matrix::new(k, 7, 2), Matrix::new(k, 60, 3), Matrix::new(k, 48, 4)];
-        for (level, precision) in Level::available()
-            .into_iter()
-            .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
-        {
+        for (level, precision) in levels_and_precisions() {
             let products = Products { level, precision, threads: Threads::All };
             let views = parts.each_ref().map(|part| part.view(is_turned));
             let mut stack = vec![0.0; m * 115];
@@ -118,10 +120,7 @@ fn a_stack_is_the_products_side_by_side() {
 fn columns_of_a_matrix_are_a_matrix() {
     let (wide, right) = (Matrix::new(19, 30, 1), Matrix::new(9, 12, 2));
     let copied: Vec<f32> = wide.straight.chunks(30).flat_map(|row| row[20..29].to_vec()).collect();
-    for (level, precision) in Level::available()
-        .into_iter()
-        .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
-    {
+    for (level, precision) in levels_and_precisions() {
         let products = Products { level, precision, threads: Threads::One };
         let (mut part, mut copy) = (vec![0.0; 19 * 12], vec![0.0; 19 * 12]);
         products.multiply(
@@ -150,10 +149,7 @@ fn columns_of_a_matrix_are_a_matrix() {
 fn the_number_of_threads_changes_no_bit() {
     for (m, k, n) in [(130, 400, 97), (130, 1024, 50)] {
         let (left, right) = (Matrix::new(m, k, 1), Matrix::new(k, n, 2));
-        for (level, precision) in Level::available()
-            .into_iter()
-            .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
-        {
+        for (level, precision) in levels_and_precisions() {
             let products = Products { level, precision, threads: Threads::All };
             let with = |threads: usize| -> Vec<u32> {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -183,10 +179,7 @@ fn a_number_that_is_none_spoils_its_row_and_nothing_else() {
     let mut left = numbers(3 * 4, 1);
     left[5] = f32::NAN;
     let right = numbers(4 * 2, 2);
-    for (level, precision) in Level::available()
-        .into_iter()
-        .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
-    {
+    for (level, precision) in levels_and_precisions() {
         let mut output = vec![0.0; 6];
         let products = Products { level, precision, threads: Threads::One };
         products.multiply(View::new(&left, 3, 4), View::new(&right, 4, 2), &mut output, Output::Overwrite);
@@ -200,10 +193,7 @@ fn a_number_that_is_none_spoils_its_row_and_nothing_else() {
 fn what_an_earlier_product_left_does_not_matter() {
     let none = vec![f32::NAN; 64 * 96];
     let (left, right) = (numbers(40 * 33, 1), numbers(33 * 50, 2));
-    for (level, precision) in Level::available()
-        .into_iter()
-        .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
-    {
+    for (level, precision) in levels_and_precisions() {
         let products = Products { level, precision, threads: Threads::One };
         // Many times: another test may have taken the buffers.
         for _ in 0..20 {
@@ -221,10 +211,7 @@ fn what_an_earlier_product_left_does_not_matter() {
 
 #[test]
 fn nothing_to_sum_gives_zero() {
-    for (level, precision) in Level::available()
-        .into_iter()
-        .flat_map(|level| [(level, Precision::Float32), (level, Precision::BFloat16)])
-    {
+    for (level, precision) in levels_and_precisions() {
         let products = Products { level, precision, threads: Threads::One };
         let mut output = vec![1.0; 6];
         let (left, right) = (View::new(&[], 3, 0), View::new(&[], 0, 2));

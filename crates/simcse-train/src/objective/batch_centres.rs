@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 use simcse_losses::{BatchCentresConfig, LossError, batch_centres};
 
-use super::{LossContext, Objective, StepLoss};
+use super::{LossContext, Objective, StepLoss, check_views};
 use crate::{Result, StepBatch};
 
 /// Every view of a sentence has to find the mean of the sentence's other views among those of the batch.
@@ -34,13 +34,7 @@ fn refuse_labels_and_equal_texts(batch: &StepBatch) -> Result<()> {
 
 impl Objective for BatchClasses {
     fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
-        if batch.views != self.config.views {
-            let problem = format!(
-                "{} views of a sentence where the loss has {}; fix: give it as many",
-                batch.views, self.config.views
-            );
-            return Err(LossError::Embeddings(problem).into());
-        }
+        check_views(batch, self.config.views, "give it as many")?;
         refuse_labels_and_equal_texts(batch)?;
         let found = batch_centres(embeddings, &self.config)?;
         let diagnostics = if context.diagnose { Some(found.diagnostics()?.into()) } else { None };

@@ -10,7 +10,7 @@ use simcse_ops::adamw::AdamWStep;
 use simcse_ops::gradients::Gradients;
 use simcse_random::Stream;
 
-use super::{Diagnostics, LossContext, Objective, StepLoss};
+use super::{Diagnostics, LossContext, Objective, StepLoss, check_views};
 use crate::class_table::{ClassTable, SampledClasses};
 use crate::own_parameter;
 use crate::{Result, StepBatch, TrainConfig};
@@ -82,12 +82,7 @@ impl ClassMargin {
 
 impl Objective for ClassMargin {
     fn loss(&self, embeddings: &Tensor, batch: &StepBatch, context: LossContext) -> Result<StepLoss> {
-        let views = self.config.views;
-        if batch.views != views {
-            let problem =
-                format!("{} views of a sentence where the loss has {views}; fix: give as many", batch.views);
-            return Err(LossError::Embeddings(problem).into());
-        }
+        check_views(batch, self.config.views, "give it as many")?;
         let class = |group: &u32| self.class_of.get(*group as usize).copied();
         let labels: Option<Vec<u32>> = batch.groups.iter().map(class).collect();
         let Some(labels) = labels else {

@@ -5,7 +5,7 @@ use simcse_losses::{HardNegatives, InfoNceConfig, LossError, Negatives, info_nce
 use simcse_model::SentenceEncoder;
 
 use super::momentum_queue::MomentumQueue;
-use super::{LossContext, Objective, StepLoss};
+use super::{LossContext, Objective, StepLoss, check_views};
 use crate::{Result, StepBatch};
 
 /// Unsupervised SimCSE: InfoNCE between the two views of each sentence (Gao et al. 2021, equation 1), with
@@ -43,13 +43,7 @@ impl Objective for ViewContrast {
             return Err(LossError::Embeddings(problem.to_owned()).into());
         }
         let views = if self.config.shared_dropout_mask { 1 } else { 2 };
-        if batch.views != views {
-            let problem = format!(
-                "{} views of a sentence where the loss has {views}; fix: give it one with shared_dropout_mask, else two",
-                batch.views
-            );
-            return Err(LossError::Embeddings(problem).into());
-        }
+        check_views(batch, views, "give it one with shared_dropout_mask, else two")?;
         let queue = self.queue.as_ref().and_then(MomentumQueue::embeddings);
         contrast(embeddings, batch, &Negatives { hard: None, queue }, &self.config, context.diagnose)
     }

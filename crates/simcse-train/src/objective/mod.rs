@@ -9,7 +9,7 @@ mod pair_ranking;
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
-use simcse_losses::ContrastiveDiagnostics;
+use simcse_losses::{ContrastiveDiagnostics, LossError};
 use simcse_model::SentenceEncoder;
 use simcse_ops::gradients::Gradients;
 
@@ -99,6 +99,15 @@ pub struct Diagnostics {
     /// The loss of a guess among the candidates, ln(number of candidates) without a margin and weights; contrastive losses
     /// only.
     pub chance_loss: Option<f64>,
+}
+
+/// Fails where a batch has another number of views of a sentence than the loss.
+fn check_views(batch: &StepBatch, views: usize, fix: &str) -> Result<()> {
+    if batch.views == views {
+        return Ok(());
+    }
+    let problem = format!("{} views of a sentence where the loss has {views}; fix: {fix}", batch.views);
+    Err(LossError::Embeddings(problem).into())
 }
 
 impl From<ContrastiveDiagnostics> for Diagnostics {

@@ -52,8 +52,7 @@ fn diagnostics(first: &Tensor, second: &Tensor, batch: &StepBatch) -> Result<Dia
     Ok(Diagnostics {
         positive_cosine: None,
         negative_cosine: (unrelated > 0).then(|| unrelated_sum / unrelated as f64),
-        // The loss refuses a batch without two different gold values.
-        accuracy: Some(right as f64 / couples.max(1) as f64),
+        accuracy: (couples > 0).then(|| right as f64 / couples as f64),
         chance_loss: None,
     })
 }
@@ -105,5 +104,8 @@ mod tests {
         let seen = objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap().diagnostics.unwrap();
         let accuracy = seen.accuracy.unwrap();
         assert!((accuracy - 5.0 / 6.0).abs() < 1e-12, "{accuracy}");
+        let batch = StepBatch { gold: vec![2.0; 4], ..batch };
+        let seen = objective.loss(&embeddings, &batch, LossContext::LOOK).unwrap().diagnostics.unwrap();
+        assert_eq!(seen.accuracy, None, "there is nothing to rank");
     }
 }
